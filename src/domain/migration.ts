@@ -123,15 +123,17 @@ export const STATES = [
 export type MigrationState = (typeof STATES)[number];
 
 /** Why a migration is `waiting`. */
-export type WaitReason =
-  | 'mailbox_locked'
-  | 'login_delay'
-  | 'over_quota'
-  | 'throttled'
-  | 'unreachable'
-  | 'destination_busy'
-  | 'no_permit'
-  | 'credentials_required';
+export const WAIT_REASONS = [
+  'mailbox_locked',
+  'login_delay',
+  'over_quota',
+  'throttled',
+  'unreachable',
+  'destination_busy',
+  'no_permit',
+  'credentials_required',
+] as const;
+export type WaitReason = (typeof WAIT_REASONS)[number];
 
 /** The migration as stored and as every call returns it (the tenant is the caller's own and not shown). */
 export interface Migration {

@@ -49,6 +49,8 @@ export type Change =
   | { kind: 'changed'; migration: Migration; job: JobRef | null }
   | { kind: 'illegal'; state: MigrationState }
   | { kind: 'credentialsRequired' }
+  /** `retry`: another migration of the same accounts and folder, `id`, is active by now. */
+  | { kind: 'duplicate'; id: string }
   | { kind: 'unknown' };
 
 /** Records of migrations, as the API needs them. Everything belongs to a tenant; another's is `unknown`. */

@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import type { TLSSocket } from 'node:tls';
 import type { BridgeError, ErrorReport } from './errors.ts';
 import type { Commit, JournalSnapshot } from './journal.ts';
 import type {
@@ -36,6 +37,17 @@ export interface Dialer {
     side: 'source' | 'destination',
     signal: AbortSignal,
   ): Promise<Socket>;
+}
+
+/** A dialer for callers whose library starts TLS synchronously (imapflow's `transport.upgrade`). */
+export interface UpgradingDialer extends Dialer {
+  /**
+   * Begins STLS/STARTTLS under the policy of `secure`, without waiting: the socket emits `secureConnect` once the
+   * peer is verified, or `error` with what `explain` translates. The caller bounds the wait.
+   */
+  startTls(socket: Duplex, endpoint: Endpoint, side: 'source' | 'destination'): TLSSocket;
+  /** Any error of a socket of this endpoint, as a BridgeError; total. */
+  explain(error: unknown, endpoint: Endpoint, side: 'source' | 'destination'): BridgeError;
 }
 
 // ---------------------------------------------------------------- source
@@ -94,7 +106,7 @@ export interface ByteBudget {
 }
 
 export interface Reservation {
-  /** The message turned out larger or smaller: takes or gives the difference at once (may overdraw). */
+  /** The message turned out larger or smaller: holds `bytes` from now on (may overdraw). */
   adjust(bytes: number): void;
   /** Idempotent. */
   release(): void;
@@ -228,7 +240,14 @@ export interface JobRef {
 }
 
 export type Claim =
-  | { kind: 'claimed'; migration: Migration; journal: RunJournal; credentials: Credentials | null }
+  | {
+      kind: 'claimed';
+      migration: Migration;
+      journal: RunJournal;
+      credentials: Credentials | null;
+      /** Runs in a row before this one that ended waiting and settled nothing. */
+      waits: number;
+    }
   /**
    * Another run holds the lease, or a fence after a change of Redis process is up, or (`pair`) another migration
    * of the same accounts and folder is at work. The sweep brings the job again.

@@ -1,0 +1,108 @@
+import { digestOfAltered, nomination, sha256 } from './fingerprint.ts';
+import type { Repair } from './migration.ts';
+import type { FoundCopy, ImapUid } from './ports.ts';
+import type { Repaired } from './repair.ts';
+
+interface Copy {
+  uid: ImapUid;
+  size: number;
+  /** Read when first needed; null: the message is gone from the folder. */
+  digests?: { exact: string; altered: string } | null;
+}
+
+export interface Match {
+  uid: ImapUid;
+  /** False: the destination holds it with other bytes than were sent. */
+  exact: boolean;
+  repair: Repair;
+}
+
+/**
+ * Messages of the destination that may be copies of what is still to be settled. Header fields nominate, the
+ * whole message confirms, and each copy is claimed once.
+ */
+export class CopyIndex {
+  readonly #read: (uid: ImapUid) => Promise<Buffer | null>;
+  readonly #byNomination = new Map<string, Copy[]>();
+  readonly #unclaimed = new Set<ImapUid>();
+  readonly #ascending: ImapUid[] = [];
+  #next = 0;
+
+  constructor(read: (uid: ImapUid) => Promise<Buffer | null>) {
+    this.#read = read;
+  }
+
+  get size(): number {
+    return this.#unclaimed.size;
+  }
+
+  add(found: readonly FoundCopy[]): void {
+    for (const { uid, size, header } of found) {
+      const key = nomination(header);
+      const same = this.#byNomination.get(key);
+      if (same === undefined) this.#byNomination.set(key, [{ uid, size }]);
+      else same.push({ uid, size });
+      this.#unclaimed.add(uid);
+      this.#ascending.push(uid);
+    }
+    this.#ascending.sort((a, b) => a - b);
+    this.#next = 0;
+  }
+
+  has(uid: ImapUid): boolean {
+    return this.#unclaimed.has(uid);
+  }
+
+  /** The lowest UID at or above `floor` (the same at every call) that nobody claimed; null where there is none. */
+  lowestUnclaimed(floor: ImapUid): ImapUid | null {
+    for (let uid = this.#ascending[this.#next]; uid !== undefined; uid = this.#ascending[++this.#next])
+      if (uid >= floor && this.#unclaimed.has(uid)) return uid;
+    return null;
+  }
+
+  /**
+   * Claims a copy of a message: one with exactly the bytes of one of its forms, or else one that the destination
+   * altered.
+   * @param forms what a run may have sent, the message as it is first
+   */
+  async claim(forms: readonly [Repaired, ...Repaired[]]): Promise<Match | null> {
+    const message = forms[0].bytes;
+    const nominated = (this.#byNomination.get(nomination(message)) ?? []).filter((each) =>
+      this.has(each.uid),
+    );
+    if (nominated.length === 0) return null;
+    nominated.sort((a, b) => Number(b.size === message.length) - Number(a.size === message.length));
+    for (const form of forms) {
+      const digest = sha256(form.bytes);
+      const copy = await this.#find(nominated, (digests) => digests.exact === digest);
+      if (copy !== null) return this.#take(copy, true, form.repair);
+    }
+    const altered = digestOfAltered(message);
+    const copy = await this.#find(nominated, (digests) => digests.altered === altered);
+    return copy === null ? null : this.#take(copy, false, null);
+  }
+
+  #take(copy: Copy, exact: boolean, repair: Repair): Match {
+    this.#unclaimed.delete(copy.uid);
+    return { uid: copy.uid, exact, repair };
+  }
+
+  async #find(
+    copies: readonly Copy[],
+    fits: (digests: { exact: string; altered: string }) => boolean,
+  ): Promise<Copy | null> {
+    for (const copy of copies) {
+      const digests = await this.#digests(copy);
+      if (digests !== null && fits(digests)) return copy;
+    }
+    return null;
+  }
+
+  async #digests(copy: Copy): Promise<{ exact: string; altered: string } | null> {
+    if (copy.digests === undefined) {
+      const bytes = await this.#read(copy.uid);
+      copy.digests = bytes === null ? null : { exact: sha256(bytes), altered: digestOfAltered(bytes) };
+    }
+    return copy.digests;
+  }
+}

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import { BridgeError } from '../../src/domain/errors.ts';
+import { transfer } from '../../src/domain/transfer.ts';
+import { contextOf, lost, type World, world } from '../support/memory.ts';
+import { Random } from '../support/random.ts';
+
+class Killed extends Error {}
+
+const ROUNDS = Number(process.argv.find((each) => /^\d+$/.test(each)) ?? 400);
+
+function mailbox(count: number, next: () => number): Buffer[] {
+  // Few distinct headers and bodies, so that twins and near-twins are common.
+  return Array.from({ length: count }, () =>
+    Buffer.from(
+      `Message-ID: <${Math.floor(next() * 12)}@x>\r\nSubject: s\r\n\r\n${Math.floor(next() * 4)}\r\n`,
+    ),
+  );
+}
+
+function tally(messages: readonly Buffer[]): Map<string, number> {
+  const counts = new Map<string, number>();
+  for (const bytes of messages) counts.set(bytes.toString(), (counts.get(bytes.toString()) ?? 0) + 1);
+  return counts;
+}
+
+/** One run that a seeded fault ends at a random step. True when it came to its end. */
+async function runWithFault(place: World, next: () => number, spare: boolean): Promise<boolean> {
+  const context = contextOf(place);
+  let steps = spare ? Number.POSITIVE_INFINITY : Math.floor(next() ** 2 * 600);
+  let dead = false;
+  const step = (name: string) => {
+    // A killed process does nothing more, whichever of its parts is asked.
+    if (dead || steps-- === 0) {
+      dead = true;
+      context.journal.lost.aborted || (context.journal as ReturnType<World['journal']['claim']>).loseLease();
+      throw new Killed(name);
+    }
+    if (!spare && name.startsWith('target.') && name !== 'target.close' && next() < 0.02)
+      throw lost('destination');
+    if (!spare && name === 'source.retr' && next() < 0.01) throw lost('source');
+  };
+  place.source.step = step;
+  place.target.step = step;
+  place.journal.step = step;
+  if (next() < 0.3) place.target.loseNextAnswer = next() < 0.5 ? 'stored' : 'notStored';
+  try {
+    const result = await transfer(context);
+    await context.journal.end({
+      state: 'completed',
+      stateReason: null,
+      nextRunAt: null,
+      error: null,
+      progress: null,
+      passComplete: result.kind === 'complete',
+    });
+    return true;
+  } catch (error) {
+    assert.ok(error instanceof BridgeError || error instanceof Killed, String(error));
+    return false;
+  }
+}
+
+it(`keeps every message exactly once through ${ROUNDS} rounds of random faults`, async () => {
+  for (let seed = 1; seed <= ROUNDS; seed++) {
+    const random = new Random(seed);
+    const next = () => random.next();
+    const place = world(mailbox(20 + Math.floor(next() * 200), next));
+    place.target.multiAppend = next() < 0.7;
+    place.target.uidPlus = next() < 0.7;
+    for (let runs = 1; !(await runWithFault(place, next, runs > 20)); runs++)
+      if (next() < 0.3) place.journal.forget(1 + Math.floor(next() * 6));
+    const expected = tally(place.source.messages.map(({ bytes }) => bytes));
+    assert.deepEqual(tally(place.target.stored.map(({ bytes }) => bytes)), expected, `seed ${seed}`);
+    assert.equal(place.journal.settled.length, place.source.messages.length, `seed ${seed}`);
+    assert.equal(place.journal.intents.length, 0, `seed ${seed}`);
+  }
+});
