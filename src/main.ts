@@ -60,7 +60,9 @@ async function main(): Promise<void> {
 }
 
 function noRedis(): never {
-  throw new Error('REDIS_URL must be set: `npm start` brings a Redis of its own, this process alone does not');
+  throw new Error(
+    'REDIS_URL must be set: `npm start` brings a Redis of its own, this process alone does not',
+  );
 }
 
 main().catch(fatal);

@@ -1,6 +1,7 @@
 import type { Log } from '../src/domain/attempt.ts';
 import type { Clock } from '../src/domain/clock.ts';
 import { BridgeError } from '../src/domain/errors.ts';
+import type { GroupLimits } from '../src/domain/intake.ts';
 import type { Credentials, Migration } from '../src/domain/migration.ts';
 import type { ByteBudget, Claim, JobRef, MailSource, MailTarget, RunStore } from '../src/domain/ports.ts';
 import { transfer } from '../src/domain/transfer.ts';
@@ -11,6 +12,7 @@ export interface MigrateContext {
   /** Makes the two ends; nothing connects yet. */
   ends(migration: Migration, credentials: Credentials): { source: MailSource; target: MailTarget };
   budget: ByteBudget;
+  group: GroupLimits;
   clock: Clock;
   /** A log whose every line carries these facts. */
   log(facts: object): Log;
@@ -56,6 +58,7 @@ async function run(context: MigrateContext, claim: Claimed, log: Log, shutdown: 
     folder: migration.destination.folder,
     options: migration.options,
     budget: context.budget,
+    group: context.group,
     clock: context.clock,
     log,
     settleMs: context.settleMs,

@@ -1,6 +1,7 @@
 import type { Clock } from './clock.ts';
 import { BridgeError } from './errors.ts';
 import { type KeyedDigests, keyedDigests } from './fingerprint.ts';
+import type { GroupLimits } from './intake.ts';
 import { detailOf, type Item, isException, recordOf, type Settlement } from './item.ts';
 import type { Ledger, Pending } from './ledger.ts';
 import type { FolderChoice, MigrationOptions } from './migration.ts';
@@ -30,6 +31,8 @@ export interface TransferContext {
   folder: FolderChoice;
   options: MigrationOptions;
   budget: ByteBudget;
+  /** How large an append group may become. */
+  group: GroupLimits;
   clock: Clock;
   log: Log;
   /** How long octets of a connection that is gone may still take to land (DESIGN 4). */

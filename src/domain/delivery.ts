@@ -2,16 +2,16 @@ import { randomUUID } from 'node:crypto';
 import type { Attempt } from './attempt.ts';
 import { CopyIndex } from './copies.ts';
 import type { BridgeError } from './errors.ts';
-import { Intake } from './intake.ts';
+import { type GroupLimits, Intake } from './intake.ts';
 import { type Item, outgoing } from './item.ts';
 import type { Intent } from './journal.ts';
 import type { AppendOutcome, ImapUid, Upload } from './ports.ts';
 import { asIs, type Repaired, repairsFor } from './repair.ts';
 
-/** RFC 3502 sets no limit; more than this gained nothing at 40 ms and puts more in doubt. */
-const GROUP = { messages: 128, bytes: 8 * 1024 * 1024, patienceMs: 15 };
-/** Without MULTIAPPEND: how many single APPENDs one intent covers. */
-const SERIES = { messages: 16, bytes: 4 * 1024 * 1024, patienceMs: 15 };
+/** RFC 3502 sets no limit; a larger group would put more in doubt when its connection dies. */
+export const GROUP: GroupLimits = { messages: 128, bytes: 8 * 1024 * 1024, patienceMs: 15 };
+/** Without MULTIAPPEND one intent covers a series of single APPENDs, this part of a group. */
+const SERIES_PART = 1 / 8;
 /** How often a group is uploaded anew whose connection was lost before anything could be stored. */
 const UPLOADS = 3;
 
@@ -37,7 +37,8 @@ export class Delivery {
 
   constructor(attempt: Attempt) {
     this.#attempt = attempt;
-    this.#intake = new Intake(attempt.target.multiAppend ? GROUP : SERIES);
+    const { group } = attempt.context;
+    this.#intake = new Intake(attempt.target.multiAppend ? group : seriesLimits(group));
   }
 
   /** Takes a message on; its bytes are released when it is settled and verified. */
@@ -272,6 +273,10 @@ export class Delivery {
     this.#attempt.journal.assertHeld();
     return upload.release();
   }
+}
+
+function seriesLimits({ messages, bytes, patienceMs }: GroupLimits): GroupLimits {
+  return { messages: Math.ceil(messages * SERIES_PART), bytes: bytes * SERIES_PART, patienceMs };
 }
 
 function leave(group: Sending[], upload: Upload): void {

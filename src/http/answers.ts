@@ -14,6 +14,11 @@ export function jsonWithLocation(description: string, schema: TSchema) {
   return { ...json(description, schema), headers: { Location: LOCATION } };
 }
 
+/** A success without a body. */
+export function empty(description: string) {
+  return { description, content: {} };
+}
+
 export function media(description: string, ...types: string[]) {
   const schema = { type: 'string' };
   return { description, content: Object.fromEntries(types.map((type) => [type, { schema }])) };

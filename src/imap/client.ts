@@ -157,6 +157,11 @@ export class ImapClient extends Base {
     return answer !== null && !this.isClosed;
   }
 
+  /** Takes commands. After a BYE it does not, though imapflow closes it a moment later only. */
+  get alive(): boolean {
+    return !this.isClosed && this.state !== this.states.LOGOUT;
+  }
+
   /** LOGOUT, after a command that only waits for its answer; at once closed where octets are held back. */
   async leave(): Promise<void> {
     if (this.#held) this.close();
@@ -183,8 +188,7 @@ export class ImapClient extends Base {
    */
   hand(part: readonly Buffer[]): void {
     const socket = this.writeSocket;
-    // After a BYE imapflow closes a moment later.
-    if (socket === null || socket.destroyed || this.state === this.states.LOGOUT) {
+    if (socket === null || socket.destroyed || !this.alive) {
       this.close();
       throw this.loss(new Error('connection closed'));
     }

@@ -131,7 +131,7 @@ export class Control {
   }
 
   async #connected(signal: AbortSignal): Promise<ImapClient> {
-    if (this.#client !== null && !this.#client.isClosed) return this.#client;
+    if (this.#client?.alive) return this.#client;
     this.#opening ??= this.#reopen().finally(() => {
       this.#opening = null;
     });

@@ -41,7 +41,7 @@ export class Lanes {
   take(signal: AbortSignal): Promise<ImapClient> {
     if (signal.aborted) return Promise.reject(signal.reason);
     if (this.#closing.signal.aborted) return Promise.reject(this.#closing.signal.reason);
-    const idle = this.#idle.pop();
+    const idle = this.#idle.splice(-1).find((client) => client.alive);
     if (idle !== undefined) return Promise.resolve(idle);
     return new Promise((resolve, reject) => {
       const settled = () => signal.removeEventListener('abort', onAbort);
@@ -88,7 +88,7 @@ export class Lanes {
   }
 
   #offer(client: ImapClient): void {
-    if (client.isClosed) return;
+    if (!client.alive) return;
     const waiter = this.#waiting.shift();
     if (waiter === undefined) this.#idle.push(client);
     else waiter.resolve(client);

@@ -30,8 +30,8 @@ export class RedisEventFeed implements EventFeed {
     // Told to whoever iterates.
     start.catch(() => {});
     const tail = new Tail();
-    if (!ending.aborted) this.#attach(tenant, tail, ending);
-    return this.#follow(tenant, start, tail, ending);
+    const attached = ending.aborted ? Promise.resolve() : this.#attach(tenant, tail, ending);
+    return this.#follow(tenant, start, attached, tail, ending);
   }
 
   /** Ends all subscriptions. */
@@ -39,8 +39,15 @@ export class RedisEventFeed implements EventFeed {
     this.#closing.abort();
   }
 
-  async *#follow(tenant: string, start: Promise<Start>, tail: Tail, ending: AbortSignal) {
+  async *#follow(
+    tenant: string,
+    start: Promise<Start>,
+    attached: Promise<void>,
+    tail: Tail,
+    ending: AbortSignal,
+  ): AsyncGenerator<FeedEvent, void> {
     let { last, reset } = await start;
+    await attached;
     while (!ending.aborted) {
       if (reset) yield resetAt(last);
       // The tail was attached before: whatever comes while this catches up is in both, and told once.
@@ -86,7 +93,8 @@ export class RedisEventFeed implements EventFeed {
     }
   }
 
-  #attach(tenant: string, tail: Tail, ending: AbortSignal): void {
+  /** Resolves when all that comes from then on reaches the tail, or with the signal. */
+  #attach(tenant: string, tail: Tail, ending: AbortSignal): Promise<void> {
     const reader = this.#readers.get(tenant) ?? this.#open(tenant);
     reader.tails.add(tail);
     const detach = () => {
@@ -96,6 +104,10 @@ export class RedisEventFeed implements EventFeed {
       if (this.#readers.get(tenant) === reader) this.#readers.delete(tenant);
     };
     ending.addEventListener('abort', detach, { once: true });
+    const ended = new Promise<void>((resolve) => {
+      ending.addEventListener('abort', () => resolve(), { once: true });
+    });
+    return Promise.race([reader.positioned, ended]);
   }
 
   #open(tenant: string): Reader {
@@ -161,6 +173,9 @@ class Tail {
 /** Blocks on a stream for as long as it has subscribers. */
 class Reader {
   readonly tails = new Set<Tail>();
+  /** Whatever is written from then on is read. */
+  readonly positioned: Promise<void>;
+  #setPositioned: () => void = () => {};
   readonly #connection: RedisClient;
   readonly #main: RedisClient;
   readonly #key: string;
@@ -169,6 +184,9 @@ class Reader {
   constructor(redis: RedisClient, key: string, warn: (message: string) => void) {
     this.#main = redis;
     this.#key = key;
+    this.positioned = new Promise((resolve) => {
+      this.#setPositioned = resolve;
+    });
     this.#connection = blockingConnection(redis);
     this.#connection.on('error', (error: Error) => warn(`event reader: ${error.message}`));
     void this.#read();
@@ -184,6 +202,7 @@ class Reader {
     while (!this.#closing.signal.aborted) {
       try {
         last ??= (await streamInfo(this.#main, this.#key)).last;
+        this.#setPositioned();
         const rows = await this.#next(last);
         last = rows.at(-1)?.[0] ?? last;
         const events = rows.map(fromStream);

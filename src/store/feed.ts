@@ -9,6 +9,7 @@ import { summarize } from './summary.ts';
 
 /** At most four events a second for each migration. */
 const GAP_MS = 250;
+const CLOSE_MS = 1_000;
 const MAX_LENGTH = 10_000;
 const MAX_AGE_MS = 24 * 3600 * 1000;
 
@@ -104,9 +105,16 @@ export class Feed {
     );
   }
 
-  /** Sends what is held back, and waits for what is under way. */
+  /** Sends what is held back and waits for what is under way, a second at most: the sweep feeds the rest. */
   async close(): Promise<void> {
     this.#closed = true;
+    const late = new AbortController();
+    const patience = sleep(CLOSE_MS, undefined, { signal: late.signal }).catch(() => {});
+    await Promise.race([this.#flush(), patience]);
+    late.abort();
+  }
+
+  async #flush(): Promise<void> {
     await Promise.all(this.#underWay);
     const held = [...this.#slots.values()];
     this.#slots.clear();

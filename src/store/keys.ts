@@ -18,9 +18,16 @@ const PARTS = [
 ] as const;
 export type KeyPart = (typeof PARTS)[number];
 
-/** `mig_` and 32 hex digits, which sort by the time of creation (as in a UUIDv7, RFC 9562 section 5.7). */
+let lastMs = 0;
+let sequence = 0;
+
+/** `mig_` and 32 hex digits: ms since 1970, a count within it, random; so they sort by their creation. */
 export function newMigrationId(): string {
-  return `mig_${Date.now().toString(16).padStart(12, '0')}${randomBytes(10).toString('hex')}`;
+  const ms = Math.max(Date.now(), lastMs);
+  sequence = ms === lastMs ? sequence + 1 : 0;
+  lastMs = ms;
+  const time = ms.toString(16).padStart(12, '0') + (sequence & 0xffff).toString(16).padStart(4, '0');
+  return `mig_${time}${randomBytes(8).toString('hex')}`;
 }
 
 /** Whether a migration could have this id: ids come from callers, and become part of key names. */

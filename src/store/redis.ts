@@ -8,13 +8,14 @@ type Options = Omit<RedisOptions, 'replyMapping'>;
 /** What a connection is for: BullMQ's workers wait without end, everything else fails in bounded time. */
 export type RedisPurpose = 'store' | 'worker';
 
-/** A command that has no answer after this long fails; a restart of Redis takes less. */
 const COMMAND_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 
 export interface ConnectOptions {
   /** Default `store`. */
   purpose?: RedisPurpose;
+  /** `store`: how long a command may take, ms; a restart of Redis should take less. Default 10,000. */
+  commandTimeoutMs?: number;
   /** Told of every fault of the connection; it reconnects by itself. */
   onError: (error: Error) => void;
 }
@@ -22,16 +23,16 @@ export interface ConnectOptions {
 /**
  * A client for `redis://`, `rediss://` (TLS), a unix socket (`/path` or `unix:///path`), several comma-separated
  * URLs (Cluster) or `redis+sentinel://[user:password@]host:port,…/name[?db=n]`. It connects in the background and
- * reconnects for ever; commands wait for that, at most ten seconds (`worker`: for ever).
+ * reconnects for ever; commands wait for that, at most `commandTimeoutMs` (`worker`: for ever).
  * @throws RangeError for a URL that is none of these; never repeats it, as it may hold a password
  */
 export function connectRedis(url: string, options: ConnectOptions): RedisClient {
-  const client = build(url.trim(), commonOptions(options.purpose ?? 'store'));
+  const client = build(url.trim(), commonOptions(options));
   client.on('error', options.onError);
   return client;
 }
 
-function commonOptions(purpose: RedisPurpose): Options {
+function commonOptions({ purpose, commandTimeoutMs }: ConnectOptions): Options {
   const common: Options = {
     // Replies in the shapes of RESP2, whatever the server can.
     protocol: 2,
@@ -39,7 +40,9 @@ function commonOptions(purpose: RedisPurpose): Options {
     maxRetriesPerRequest: null,
     retryStrategy: reconnectDelay,
   };
-  return purpose === 'worker' ? common : { ...common, commandTimeout: COMMAND_TIMEOUT_MS };
+  return purpose === 'worker'
+    ? common
+    : { ...common, commandTimeout: commandTimeoutMs ?? COMMAND_TIMEOUT_MS };
 }
 
 function reconnectDelay(times: number): number {

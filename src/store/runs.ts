@@ -60,6 +60,7 @@ export class RedisRunStore implements RunStore {
       return this.#refused(job, reply);
     }
     const record = fields(reply[1]);
+    const credentials = this.#credentials(tenant, id, fields(reply[5]));
     const journal = new RedisRunJournal(
       this.#context,
       { tenant, id, pair, runId },
@@ -71,7 +72,7 @@ export class RedisRunStore implements RunStore {
       kind: 'claimed',
       migration: toMigration(id, record),
       journal,
-      credentials: this.#credentials(tenant, id, fields(reply[5])),
+      credentials,
       waits: Number(record.get('waits') ?? 0),
     };
   }

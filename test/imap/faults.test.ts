@@ -19,6 +19,7 @@ const LAST = GROUP.length - 1;
 async function tampered(
   script: (moment: AppendMoment) => AppendAction | undefined,
   capabilities?: string[],
+  replyMs = 20_000,
 ): Promise<{ server: ImapServer; session: TargetSession & AsyncDisposable }> {
   let begun = 0;
   const server = await startImapServer({
@@ -29,7 +30,7 @@ async function tampered(
     ...(capabilities === undefined ? {} : { capabilities }),
   });
   server.folders.set('victim', { uidValidity: 9, uidNext: 1, messages: [] });
-  const session = await openOn(server, { path: ['INBOX'] }, { timeouts: { replyMs: 400 } });
+  const session = await openOn(server, { path: ['INBOX'] }, { timeouts: { replyMs } });
   assert.equal((await append(session, [outgoing('Subject: first\r\n\r\n')])).kind, 'appended');
   return { server, session };
 }
@@ -115,8 +116,9 @@ describe('an append that the server ends in an odd way', () => {
   const run = async (
     script: (moment: AppendMoment) => AppendAction | undefined,
     release: (upload: Upload, server: ImapServer) => Promise<AppendOutcome>,
+    replyMs?: number,
   ) => {
-    const { server, session } = await tampered(script);
+    const { server, session } = await tampered(script, undefined, replyMs);
     await using _server = server;
     await using _session = session;
     const made = server.connections.made;
@@ -125,6 +127,8 @@ describe('an append that the server ends in an odd way', () => {
     await unharmed(server, session);
     return { outcome, stored: stored - 1, reconnected: server.connections.made > made };
   };
+  /** The patience in tests of a server that says nothing. */
+  const SHORT = 600;
   const usual = async (upload: Upload) => (await upload.ready) ?? upload.release();
 
   it('destroys the connection when NO comes after the "+", because octets are owed', async () => {
@@ -175,7 +179,11 @@ describe('an append that the server ends in an odd way', () => {
     });
 
   it('is unknown when the answer does not come in time', async () => {
-    const { outcome } = await run((moment) => (moment.at === 'complete' ? { mute: true } : undefined), usual);
+    const { outcome } = await run(
+      (moment) => (moment.at === 'complete' ? { mute: true } : undefined),
+      usual,
+      SHORT,
+    );
     assert.equal(outcome.kind, 'unknown');
     assert.equal(errorOf(outcome).code, 'timeout');
   });
@@ -184,6 +192,7 @@ describe('an append that the server ends in an odd way', () => {
     const { outcome } = await run(
       (moment) => (at(moment, 'announced', LAST) ? { mute: true } : undefined),
       usual,
+      SHORT,
     );
     assert.equal(outcome.kind, 'unsent');
     assert.equal(errorOf(outcome).code, 'timeout');
@@ -208,9 +217,10 @@ describe('an append that the server ends in an odd way', () => {
       async (upload) => {
         assert.equal(await upload.ready, null);
         const start = performance.now();
-        await until(() => performance.now() - start > 900, { what: 'twice the patience' });
+        await until(() => performance.now() - start > 2 * SHORT, { what: 'twice the patience' });
         return upload.release();
       },
+      SHORT,
     );
     assert.equal(outcome.kind, 'appended');
   });

@@ -23,9 +23,12 @@ export interface TestStore extends Store, AsyncDisposable {
   crash(): void;
 }
 
-export function openStore(url: string, options: Partial<StoreOptions> = {}): TestStore {
+export function openStore(
+  url: string,
+  { commandTimeoutMs = 10_000, ...options }: Partial<StoreOptions> & { commandTimeoutMs?: number } = {},
+): TestStore {
   const warnings: string[] = [];
-  const redis = connectRedis(url, { onError: (error) => warnings.push(error.message) });
+  const redis = connectRedis(url, { commandTimeoutMs, onError: (error) => warnings.push(error.message) });
   const store = createStore({
     redis,
     sealer: createSealer(RING),

@@ -2,6 +2,7 @@ import { setImmediate } from 'node:timers/promises';
 import type { TransferContext } from '../../src/domain/attempt.ts';
 import { SharedBudget } from '../../src/domain/budget.ts';
 import type { Clock } from '../../src/domain/clock.ts';
+import { GROUP } from '../../src/domain/delivery.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
 import {
   type Commit,
@@ -317,6 +318,7 @@ export function contextOf(world: World, overrides: Partial<TransferContext> = {}
     folder: { path: ['INBOX'] },
     options: DEFAULT_OPTIONS,
     budget: new SharedBudget(1 << 20),
+    group: GROUP,
     clock: memoryClock(),
     log: { info: () => {}, warn: () => {} },
     settleMs: 10_000,

@@ -10,6 +10,8 @@ export interface ServiceOptions {
   redisUrl: string;
   /** More or other environment. */
   env?: Readonly<Record<string, string>>;
+  /** Where the program lies; default: here. */
+  cwd?: string;
   /** Worker processes to begin with; default 1. */
   workers?: number;
 }
@@ -30,17 +32,20 @@ export class Service implements AsyncDisposable {
   /** All that the processes printed. */
   output = '';
 
-  private constructor(url: string, key: string, env: Record<string, string>) {
+  readonly #cwd: string;
+
+  private constructor(url: string, key: string, cwd: string, env: Record<string, string>) {
     this.url = url;
     this.key = key;
     this.env = env;
+    this.#cwd = cwd;
     this.api = this.#spawn('src/main.ts');
   }
 
   static async start(options: ServiceOptions): Promise<Service> {
     const port = await freePort();
     const key = `test-key-${randomBytes(16).toString('hex')}`;
-    const service = new Service(`http://127.0.0.1:${port}`, key, {
+    const service = new Service(`http://127.0.0.1:${port}`, key, options.cwd ?? '.', {
       PATH: process.env.PATH ?? '',
       HOST: '127.0.0.1',
       PORT: `${port}`,
@@ -74,6 +79,7 @@ export class Service implements AsyncDisposable {
 
   #spawn(script: string, env: Readonly<Record<string, string>> = {}): ChildProcess {
     const child = spawnBound(process.execPath, [script], {
+      cwd: this.#cwd,
       env: { ...this.env, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox';
-import { json, v1Problems } from '../../../../answers.ts';
+import { empty, json, v1Problems } from '../../../../answers.ts';
 import { changed, unknownMigration } from '../../../../change.ts';
 import { patchedOptions } from '../../../../draft.ts';
 import { Id, NoBody, NoQuery, ref } from '../../../../schemas/base.ts';
@@ -63,8 +63,8 @@ export const migration: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Erase record, journal and credentials',
         body: NoBody,
         response: {
-          202: { type: 'null', description: 'as soon as a worker lets go' },
-          204: { type: 'null', description: 'erased' },
+          202: empty('as soon as a worker lets go'),
+          204: empty('erased'),
           ...v1Problems(404),
         },
       },
@@ -72,7 +72,7 @@ export const migration: FastifyPluginAsyncTypebox = async (app) => {
     async ({ params: { id }, caller }, reply) => {
       const erased = await store.erase(caller.tenant, id);
       if (erased === 'unknown') throw unknownMigration(id);
-      return reply.code(erased === 'erased' ? 204 : 202).send(null);
+      return reply.code(erased === 'erased' ? 204 : 202).send();
     },
   );
 };
