@@ -57,6 +57,8 @@ export class Attempt {
   readonly signal: AbortSignal;
   /** Pause, cancel, deletion or shutdown: the group in hand is finished, the rest is left. */
   readonly stop: AbortSignal;
+  /** Records whose copy was read in this run and found equal. */
+  readonly proven: Set<number>;
   /** One part failed: the others leave off, too. */
   readonly halt = new AbortController();
 
@@ -67,6 +69,7 @@ export class Attempt {
     target: TargetSession;
     epoch: number;
     stock: Stock;
+    proven: Set<number>;
   }) {
     this.context = parts.context;
     this.ledger = parts.ledger;
@@ -74,6 +77,7 @@ export class Attempt {
     this.target = parts.target;
     this.epoch = parts.epoch;
     this.stock = parts.stock;
+    this.proven = parts.proven;
     this.digests = keyedDigests(this.journal.snapshot.digestKey);
     this.signal = this.journal.lost;
     this.stop = AbortSignal.any([this.journal.stopRequested, parts.context.shutdown, this.journal.lost]);
@@ -146,7 +150,10 @@ export class Attempt {
 
   #verified(copied: Copied, result: VerifyResult): void {
     const { record, item, uid } = copied;
-    if (result.kind === 'equal') this.ledger.amend(record, { verified: true });
+    if (result.kind === 'equal') {
+      this.ledger.amend(record, { verified: true });
+      if (result.read) this.proven.add(record);
+    }
     // Somebody moved or expunged it since; there is nothing left to look at.
     else if (result.kind === 'gone') this.ledger.amend(record, { uid: null, epoch: null });
     else {

@@ -112,6 +112,18 @@ export function detailOf(
   };
 }
 
+/** The readable row of a message of which only its record is at hand. */
+export function rowOf(
+  uidl: string,
+  record: JournalRecord,
+  folder: string,
+  reason: { code: string; detail: string },
+): MessageDetail {
+  const { size, outcome, altered, repair, uid } = record;
+  const unknown = { sha256: null, subject: null, from: null, date: null, messageId: null };
+  return { uidl, size, outcome, altered, reason, repair, folder, uid, ...unknown };
+}
+
 // RFC 6532 mail has UTF-8 in headers; what is not UTF-8 is shown as Latin-1. Control characters are not shown.
 function readable(latin1: string | undefined): string | null {
   if (latin1 === undefined) return null;

@@ -70,6 +70,11 @@ export class Ledger {
     return decodeRecord(this.#records, index);
   }
 
+  /** Indexes of the records of a UIDL; several where messages share one. */
+  recordsOf(uidlDigest: string): readonly number[] {
+    return this.#byUidl.get(uidlDigest) ?? [];
+  }
+
   /** The record whose copy has this UID in this epoch. */
   holder(epoch: number, uid: ImapUid): number | undefined {
     return this.#uids.get(epoch)?.get(uid);

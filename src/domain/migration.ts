@@ -45,6 +45,9 @@ export interface Destination extends Endpoint {
 export type RepairRung = 'literal8' | 'lineEndings';
 export type SeenPolicy = { policy: 'none' } | { policy: 'all' } | { policy: 'olderThanDays'; days: number };
 
+/** `minAgeDays`: by internal date. */
+export type SourceDeletion = { policy: 'keep' } | { policy: 'delete'; minAgeDays: number };
+
 export interface MigrationOptions {
   seen: SeenPolicy;
   internalDate: 'received' | 'date' | 'now';
@@ -52,7 +55,7 @@ export interface MigrationOptions {
   verify: 'size' | 'digest';
   repair: RepairRung[];
   filter: { since: string | null; before: string | null; maxBytes: number | null };
-  sourceDeletion: { policy: 'keep' };
+  sourceDeletion: SourceDeletion;
   manifest: boolean;
   schedule: null;
 }

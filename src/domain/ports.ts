@@ -66,6 +66,11 @@ export type Retrieved =
   /** `-ERR` for this one RETR: the session goes on. */
   | { kind: 'refused'; entry: SourceEntry; error: BridgeError };
 
+export type HeaderReply =
+  | { kind: 'header'; entry: SourceEntry; header: Buffer }
+  /** `-ERR` for this one: the session goes on. */
+  | { kind: 'refused'; entry: SourceEntry; error: BridgeError };
+
 export interface MailSource {
   /** Connects and signs in. @throws BridgeError */
   open(signal: AbortSignal): Promise<SourceSession>;
@@ -86,8 +91,24 @@ export interface SourceSession {
     budget: ByteBudget,
     signal: AbortSignal,
   ): AsyncGenerator<Retrieved, void>;
-  /** QUIT, bounded in time; never throws. */
-  quit(): Promise<void>;
+  /**
+   * The raw header block of each entry, in the order given: TOP n 0, pipelined like RETR; by RETR where CAPA has no
+   * TOP. What it gives equals headerBlock() of src/domain/header.ts of the message that RETR delivers.
+   * @throws BridgeError when the session ends
+   */
+  headers(
+    entries: Iterable<SourceEntry>,
+    budget: ByteBudget,
+    signal: AbortSignal,
+  ): AsyncGenerator<HeaderReply, void>;
+  /**
+   * DELE of each entry, pipelined. Takes effect only with `quit()` (RFC 1939 section 6). Answers those that the
+   * server refused.
+   * @throws BridgeError when the session ends
+   */
+  delete(entries: readonly SourceEntry[], signal: AbortSignal): Promise<Map<MessageNumber, BridgeError>>;
+  /** QUIT, bounded in time; never throws. True when the server said +OK: only then deletions took effect. */
+  quit(): Promise<boolean>;
   /** Drops the connection now. Idempotent. */
   destroy(): void;
 }
@@ -184,6 +205,8 @@ export interface TargetSession {
   scan(from: ImapUid, below: ImapUid | null, signal: AbortSignal): Promise<FoundCopy[]>;
   /** RFC822.SIZE of those UIDs that still exist. @throws BridgeError */
   sizes(uids: readonly ImapUid[], signal: AbortSignal): Promise<Map<ImapUid, number>>;
+  /** INTERNALDATE of those UIDs that still exist. @throws BridgeError */
+  internalDates(uids: readonly ImapUid[], signal: AbortSignal): Promise<Map<ImapUid, Date>>;
   /** The whole message, peeked; null when it is gone. @throws BridgeError */
   read(uid: ImapUid, signal: AbortSignal): Promise<Buffer | null>;
   /** The folder's UIDVALIDITY and UIDNEXT as of now. @throws BridgeError */

@@ -110,7 +110,7 @@ export function settleFound(attempt: Attempt, message: Item, match: Match): void
   const before =
     match.uid < (ledger.epochs[epoch]?.firstUidNext ?? 0) && options.deduplicate === 'destination';
   const altered = !match.exact;
-  attempt.settle(message.pending, message.fingerprint, message.bytes, {
+  const index = attempt.settle(message.pending, message.fingerprint, message.bytes, {
     outcome: before ? 'alreadyPresent' : 'copied',
     uid: match.uid,
     verified: true,
@@ -118,6 +118,7 @@ export function settleFound(attempt: Attempt, message: Item, match: Match): void
     altered: altered && !before,
     repair: before ? null : match.repair,
   });
+  if (match.exact) attempt.proven.add(index);
 }
 
 function isRefusedAtOnce(attempt: Attempt, message: Item): boolean {

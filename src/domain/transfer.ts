@@ -1,4 +1,5 @@
 import { Attempt, faultOf, type TransferContext } from './attempt.ts';
+import { deleteMoved } from './deletion.ts';
 import { Delivery } from './delivery.ts';
 import { keyedDigests } from './fingerprint.ts';
 import { Ledger, type Pending } from './ledger.ts';
@@ -19,6 +20,11 @@ export type TransferResult =
 /** Tries in a row that bring nothing forward before the run gives up and waits. */
 const FRUITLESS_TRIES = 3;
 const FIRST_PAUSE_MS = 500;
+/**
+ * With deletion, a session takes on no more messages than this: DELE takes effect only when the session ends
+ * (RFC 1939 section 6), and a long one may be cut.
+ */
+const DELETING_SESSION = 1000;
 
 /**
  * Moves a mailbox: everything that the source lists and the journal does not hold goes to the destination,
@@ -30,10 +36,14 @@ export async function transfer(context: TransferContext): Promise<TransferResult
   const digests = keyedDigests(context.journal.snapshot.digestKey);
   const ledger = new Ledger(context.journal, digests, new RateMeter(context.clock.monotonic));
   let unsettled = !context.journal.snapshot.cleanEnd;
+  const memory: RunMemory = { proven: new Set(), tried: new Set() };
   for (let fruitless = 0; ; ) {
     const before = ledger.length;
     try {
-      await attemptOnce(context, ledger, unsettled);
+      while (await attemptOnce(context, ledger, memory, unsettled)) {
+        unsettled = false;
+        fruitless = 0;
+      }
       const progress = ledger.progress();
       return { kind: 'complete', progress, failed: progress.messages.failed ?? 0 };
     } catch (thrown) {
@@ -46,6 +56,14 @@ export async function transfer(context: TransferContext): Promise<TransferResult
       unsettled = unsettled || ledger.intents.size > 0;
     }
   }
+}
+
+/** What a run remembers from one session to the next. */
+interface RunMemory {
+  /** Records whose copy was read in this run and found equal. */
+  proven: Set<number>;
+  /** UIDL digests of what need not be looked at for deletion again. */
+  tried: Set<string>;
 }
 
 function isStop({ journal, shutdown }: TransferContext): boolean {
@@ -63,7 +81,13 @@ async function pause({ clock, journal, shutdown }: TransferContext, ms: number):
   await clock.sleep(ms, signal).catch(() => {});
 }
 
-async function attemptOnce(context: TransferContext, ledger: Ledger, unsettled: boolean): Promise<void> {
+/** @returns true when there is more to do in another session */
+async function attemptOnce(
+  context: TransferContext,
+  ledger: Ledger,
+  memory: RunMemory,
+  unsettled: boolean,
+): Promise<boolean> {
   const { source, target } = await openBoth(context);
   const drop = () => {
     source.destroy();
@@ -73,8 +97,9 @@ async function attemptOnce(context: TransferContext, ledger: Ledger, unsettled: 
   context.journal.lost.addEventListener('abort', drop);
   try {
     context.journal.lost.throwIfAborted();
-    await move(context, ledger, unsettled, source, target);
+    const more = await move(context, ledger, memory, unsettled, source, target);
     await Promise.all([source.quit(), target.close()]);
+    return more;
   } catch (error) {
     // A stop is orderly too: the servers are told goodbye.
     if (isStop(context)) await Promise.all([source.quit(), target.close()]);
@@ -102,10 +127,11 @@ async function openBoth(context: TransferContext): Promise<{ source: SourceSessi
 async function move(
   context: TransferContext,
   ledger: Ledger,
+  memory: RunMemory,
   unsettled: boolean,
   source: SourceSession,
   target: TargetSession,
-): Promise<void> {
+): Promise<boolean> {
   const { journal, clock } = context;
   const listing = await source.list(journal.lost);
   const { index: epoch, isNew } = epochOf(ledger, target);
@@ -120,13 +146,18 @@ async function move(
       clock.sleep(context.settleMs, AbortSignal.any([journal.lost, journal.stopRequested, context.shutdown])),
     signal: journal.lost,
   });
-  const attempt = new Attempt({ context, ledger, source, target, epoch, stock });
+  const attempt = new Attempt({ context, ledger, source, target, epoch, stock, proven: memory.proven });
   pending = await resolveIntents(attempt, pending);
-  await deliver(attempt, pending, listing);
+  const deletes = context.options.sourceDeletion.policy === 'delete';
+  const part = deletes ? pending.slice(0, DELETING_SESSION) : pending;
+  await deliver(attempt, part, listing);
   attempt.assertGoesOn();
+  const looked = deletes ? await deleteMoved(attempt, listing, memory.tried, DELETING_SESSION) : 0;
+  if (part.length < pending.length || looked === DELETING_SESSION) return true;
   if (unsettled) await reportTwins(attempt, listing);
   stock.passEnded((await target.refresh(journal.lost)).uidNext);
   await ledger.flush();
+  return false;
 }
 
 async function deliver(attempt: Attempt, pending: readonly Pending[], listing: SourceEntry[]): Promise<void> {

@@ -1,5 +1,6 @@
 import type { Attempt } from './attempt.ts';
 import { nomination, sha256 } from './fingerprint.ts';
+import { rowOf } from './item.ts';
 import type { FoundCopy, ImapUid, SourceEntry } from './ports.ts';
 
 /**
@@ -40,20 +41,6 @@ function report(attempt: Attempt, listing: readonly SourceEntry[], index: number
   ledger.amend(
     index,
     {},
-    {
-      uidl: entry?.uidl ?? '',
-      size: record.size,
-      outcome: record.outcome,
-      altered: record.altered,
-      reason: { code: 'duplicate', detail },
-      repair: record.repair,
-      folder: target.folder.path,
-      uid: record.uid,
-      sha256: null,
-      subject: null,
-      from: null,
-      date: null,
-      messageId: null,
-    },
+    rowOf(entry?.uidl ?? '', record, target.folder.path, { code: 'duplicate', detail }),
   );
 }

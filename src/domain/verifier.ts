@@ -22,7 +22,9 @@ export interface VerifierContext {
   seen(copied: Copied, result: VerifyResult): void;
 }
 
-export type VerifyResult = { kind: 'equal' } | { kind: 'altered'; settlement: Settlement } | { kind: 'gone' };
+export type VerifyResult =
+  /** `read`: all its bytes were compared, not its size alone. */
+  { kind: 'equal'; read: boolean } | { kind: 'altered'; settlement: Settlement } | { kind: 'gone' };
 
 /**
  * Looks at each copy after its OK, behind the appends: by RFC822.SIZE, or by reading it back. A message is held
@@ -73,7 +75,7 @@ export class Verifier {
     for (const copied of known) {
       const size = sizes?.get(copied.uid);
       if (sizes !== null && size === undefined) this.#context.seen(copied, { kind: 'gone' });
-      else if (size === copied.form.bytes.length) this.#context.seen(copied, { kind: 'equal' });
+      else if (size === copied.form.bytes.length) this.#context.seen(copied, { kind: 'equal', read: false });
       else this.#context.seen(copied, await this.#readBack(copied));
     }
   }
@@ -87,7 +89,7 @@ export class Verifier {
 /** What came back against what was sent. */
 export function compareCopy(form: Repaired, bytes: Buffer | null): VerifyResult {
   if (bytes === null) return { kind: 'gone' };
-  if (bytes.equals(form.bytes)) return { kind: 'equal' };
+  if (bytes.equals(form.bytes)) return { kind: 'equal', read: true };
   const detail = `The destination gives back ${bytes.length} bytes, other than the ${form.bytes.length} sent.`;
   return {
     kind: 'altered',

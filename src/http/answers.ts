@@ -1,4 +1,4 @@
-import type { TSchema } from 'typebox';
+import { type TSchema, Type } from 'typebox';
 import { ref } from './schemas/base.ts';
 import { Problem } from './schemas/problem.ts';
 
@@ -16,7 +16,7 @@ export function jsonWithLocation(description: string, schema: TSchema) {
 
 /** A success without a body. */
 export function empty(description: string) {
-  return { description, content: {} };
+  return Type.Unsafe<undefined>({ type: 'null', description });
 }
 
 export function media(description: string, ...types: string[]) {

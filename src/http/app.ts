@@ -1,6 +1,5 @@
 import accepts from '@fastify/accepts';
 import fastify, { type FastifyInstance, LogController } from 'fastify';
-import { requestId } from './logging.ts';
 import { closing } from './plugins/closing.ts';
 import { docs } from './plugins/docs.ts';
 import { headers } from './plugins/headers.ts';
@@ -9,6 +8,7 @@ import { problem, rawProblem, sendProblem } from './plugins/problem.ts';
 import { streams } from './plugins/streams.ts';
 import { validation } from './plugins/validation.ts';
 import { ProblemError } from './problems.ts';
+import { requestId } from './request-id.ts';
 import { routes } from './routes/index.ts';
 import type { HttpConfig, HttpServices } from './services.ts';
 

@@ -1,4 +1,3 @@
-import { isIP } from 'node:net';
 import type {
   Auth,
   Credentials,
@@ -129,19 +128,16 @@ function checkReach(
     findings.add(
       `${at}/security`,
       'plaintext_not_allowed',
-      'must be "tls" or "starttls" in this installation',
+      'must be "tls" or "starttls", unless the operator sets POPBRIDGE_ALLOW_PLAINTEXT=true',
     );
   }
-  const address = literalAddress(host);
-  if (address !== null && !policy.isAddressAllowed(address)) {
-    findings.add(`${at}/host`, 'address_not_allowed', 'is a private, loopback or reserved address');
+  if (!policy.isAddressAllowed(host)) {
+    findings.add(
+      `${at}/host`,
+      'address_not_allowed',
+      'is a private, loopback or reserved address; the operator can allow its network in POPBRIDGE_ALLOW_NETWORKS',
+    );
   }
-}
-
-/** The address that a host names without DNS (RFC 6761 section 6.3 for localhost), else null. */
-function literalAddress(host: string): string | null {
-  if (isIP(host) !== 0) return host;
-  return /(^|\.)localhost\.?$/i.test(host) ? '127.0.0.1' : null;
 }
 
 function checkTls(tls: TlsOptions, at: string, policy: Policy, findings: Findings): void {
@@ -151,7 +147,7 @@ function checkTls(tls: TlsOptions, at: string, policy: Policy, findings: Finding
     findings.add(
       `${at}/minVersion`,
       'legacy_tls_not_allowed',
-      'must be "TLSv1.2" or later in this installation',
+      'must be "TLSv1.2" or later, unless the operator sets POPBRIDGE_ALLOW_LEGACY_TLS=true',
     );
   }
 }
@@ -175,18 +171,14 @@ function checkText(value: string, pointer: string, findings: Findings): boolean 
 function optionsOf(input: OptionsInput, findings: Findings): MigrationOptions | null {
   const before = findings.count;
   const { sourceDeletion } = input;
-  if (sourceDeletion.policy === 'delete') checkDeletion(input, findings);
+  // Only what was read back and found equal may be deleted.
+  if (sourceDeletion.policy === 'delete' && input.verify !== 'digest')
+    findings.add('/options/sourceDeletion', 'verify_required', 'needs verify "digest"');
   const filter = filterOf(input.filter, findings);
   const repair = repairOf(input.repair, findings);
   if (input.schedule !== null) findings.unsupported('/options/schedule', 'a schedule');
   if (findings.count > before) return null;
-  return { ...input, repair, filter, sourceDeletion: { policy: 'keep' }, schedule: null };
-}
-
-function checkDeletion({ verify }: OptionsInput, findings: Findings): void {
-  const at = '/options/sourceDeletion';
-  if (verify === 'digest') findings.unsupported(`${at}/policy`, 'deleting from the source');
-  else findings.add(at, 'verify_required', 'needs verify "digest"');
+  return { ...input, repair, filter, sourceDeletion, schedule: null };
 }
 
 function filterOf(filter: OptionsInput['filter'], findings: Findings): MigrationOptions['filter'] {

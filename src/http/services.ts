@@ -13,10 +13,10 @@ export interface Policy {
   allowPlaintext: boolean;
   allowLegacyTls: boolean;
   /**
-   * May the service connect to this literal IP address? `localhost` is asked for as `127.0.0.1`. Other names
-   * are judged when they are resolved, by the worker.
+   * May the service connect to this host, as far as that is known without DNS: an IP literal in any spelling, or
+   * a localhost name? Other names are judged when they are resolved, by the worker.
    */
-  isAddressAllowed(address: string): boolean;
+  isAddressAllowed(host: string): boolean;
 }
 
 /** What the API works with. Owned by the composition root, which also closes it, after the API. */
@@ -32,7 +32,7 @@ export interface HttpServices {
 }
 
 export interface HttpConfig {
-  /** As `createLogger` makes it: with redaction. */
+  /** As `createLogger` of src/log.ts makes it: with redaction. */
   logger: FastifyBaseLogger;
   /** Between two comment lines of an event stream that has nothing to tell; default 15,000. */
   heartbeatMs?: number;

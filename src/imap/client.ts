@@ -168,7 +168,7 @@ export class ImapClient extends Base {
     else await this.logout();
   }
 
-  /** An APPEND of this connection waits for its turn. */
+  /** An APPEND of this connection waits for its turn, however late that may come. */
   hold(held: boolean): void {
     if (held === this.#held) return;
     this.#held = held;
@@ -249,7 +249,7 @@ export class AppendCommand {
   #accept: (accepted: boolean) => void = () => {};
   #accepted = false;
   #sent = false;
-  #ended = false;
+  #tag = '';
 
   constructor(client: ImapClient, mailbox: string, literals: readonly AppendLiteral[]) {
     this.#client = client;
@@ -271,6 +271,7 @@ export class AppendCommand {
 
   /** Called by the client when it is this command's turn. */
   start(tag: string): void {
+    this.#tag = tag;
     const prefix = `${tag} APPEND ${this.#mailbox}`;
     this.#parts = appendFrames(prefix, this.#literals, (literal) => this.#mayRun(literal));
     this.#sendNext();
@@ -278,7 +279,10 @@ export class AppendCommand {
 
   /** The last octets and the command's end; once, after `accepted` gave true. Without effect when it has ended. */
   sendLast(): void {
-    if (this.#ended || this.#sent || !this.#accepted) return;
+    // imapflow forgets a command the moment its answer is read, before `end` knows of it.
+    const { currentRequest } = this.#client;
+    const open = currentRequest !== false && currentRequest.tag === this.#tag;
+    if (!open || this.#sent || !this.#accepted) return;
     this.#client.hold(false);
     try {
       this.#sendNext();
@@ -337,7 +341,6 @@ export class AppendCommand {
   }
 
   #finish(end: AppendEnd): AppendEnd {
-    this.#ended = true;
     this.#parts = [];
     this.#client.hold(false);
     this.#client.unwatch();

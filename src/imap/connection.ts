@@ -114,7 +114,7 @@ function checkIdentity(client: ImapClient, { auth }: Login): void {
 function explain(thrown: unknown, client: ImapClient, { endpoint, dialer }: Login): BridgeError {
   if (thrown instanceof BridgeError) return thrown;
   const error = thrown as Error & { code?: string; tlsFailed?: boolean; response?: unknown };
-  if (error.tlsFailed === true) return tlsError(error) ?? dialer.explain(error, endpoint, 'destination');
+  if (error.tlsFailed === true) return startTlsError(error) ?? dialer.explain(error, endpoint, 'destination');
   const refused = refusalOf('login', error as Parameters<typeof refusalOf>[1]);
   if (refused !== null) return refused;
   // imapflow's own: LOGIN disabled, or no SASL mechanism that takes a password.
@@ -124,16 +124,11 @@ function explain(thrown: unknown, client: ImapClient, { endpoint, dialer }: Logi
 }
 
 /** Failures of STARTTLS before the handshake; null: of the handshake itself. */
-function tlsError(error: Error & { code?: string }): BridgeError | null {
-  const code: ErrorCode | null =
-    error.code === 'STARTTLS_INJECTION'
-      ? 'tls_failed'
-      : error.code === 'UPGRADE_TIMEOUT'
-        ? 'timeout'
-        : /STARTTLS/.test(error.message)
-          ? 'starttls_unavailable'
-          : null;
-  return code === null ? null : new BridgeError(code, { side: 'destination', detail: error.message });
+function startTlsError({ code, message }: Error & { code?: string }): BridgeError | null {
+  const failed = (found: ErrorCode) => new BridgeError(found, { side: 'destination', detail: message });
+  if (code === 'STARTTLS_INJECTION') return failed('tls_failed');
+  if (code === 'UPGRADE_TIMEOUT') return failed('timeout');
+  return message.includes('STARTTLS') ? failed('starttls_unavailable') : null;
 }
 
 function unsupported(detail: string): BridgeError {

@@ -1,8 +1,9 @@
+import { parseDate } from '../domain/dates.ts';
 import { BridgeError } from '../domain/errors.ts';
 import type { FoundCopy, ImapUid, TargetFolder } from '../domain/ports.ts';
 import type { ImapClient } from './client.ts';
 import { examine, type FolderName } from './folder.ts';
-import { atom, fetchItems, numberOf, octetsOf, type Response } from './tokens.ts';
+import { atom, fetchItems, numberOf, octetsOf, type Response, stringOf, type Token } from './tokens.ts';
 import { uidSets } from './uid-set.ts';
 
 const HEADER = [atom('HEADER.FIELDS'), ['MESSAGE-ID', 'DATE', 'FROM', 'SUBJECT'].map((name) => atom(name))];
@@ -52,22 +53,35 @@ export class Control {
     return [...found.values()].sort((a, b) => a.uid - b.uid);
   }
 
-  async sizes(uids: readonly ImapUid[], signal: AbortSignal): Promise<Map<ImapUid, number>> {
-    const sizes = new Map<ImapUid, number>();
-    if (uids.length === 0) return sizes;
+  sizes(uids: readonly ImapUid[], signal: AbortSignal): Promise<Map<ImapUid, number>> {
+    return this.#attributes(uids, 'RFC822.SIZE', numberOf, signal);
+  }
+
+  internalDates(uids: readonly ImapUid[], signal: AbortSignal): Promise<Map<ImapUid, Date>> {
+    return this.#attributes(uids, 'INTERNALDATE', (token) => parseDate(stringOf(token) ?? ''), signal);
+  }
+
+  async #attributes<T>(
+    uids: readonly ImapUid[],
+    name: string,
+    parse: (token: Token | undefined) => T | null,
+    signal: AbortSignal,
+  ): Promise<Map<ImapUid, T>> {
+    const found = new Map<ImapUid, T>();
+    if (uids.length === 0) return found;
     const wanted = new Set(uids);
     await this.#look(signal, async (client) => {
       for (const set of uidSets(uids))
-        await client.command('fetch', 'UID FETCH', [sequence(set), [atom('UID'), atom('RFC822.SIZE')]], {
+        await client.command('fetch', 'UID FETCH', [sequence(set), [atom('UID'), atom(name)]], {
           FETCH: (response) => {
             const items = fetchItems(response);
             const uid = numberOf(items.get('UID')) as ImapUid | null;
-            const size = numberOf(items.get('RFC822.SIZE'));
-            if (uid !== null && size !== null && wanted.has(uid)) sizes.set(uid, size);
+            const value = parse(items.get(name));
+            if (uid !== null && value !== null && wanted.has(uid)) found.set(uid, value);
           },
         });
     });
-    return sizes;
+    return found;
   }
 
   async read(uid: ImapUid, signal: AbortSignal): Promise<Buffer | null> {

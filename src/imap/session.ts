@@ -65,6 +65,10 @@ export class ImapSession implements TargetSession {
     return this.#control.sizes(uids, signal);
   }
 
+  internalDates(uids: readonly ImapUid[], signal: AbortSignal): Promise<Map<ImapUid, Date>> {
+    return this.#control.internalDates(uids, signal);
+  }
+
   read(uid: ImapUid, signal: AbortSignal): Promise<Buffer | null> {
     return this.#control.read(uid, signal);
   }

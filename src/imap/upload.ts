@@ -96,18 +96,18 @@ export class GroupUpload implements Upload {
 function localRefusal(group: readonly Outgoing[], context: UploadContext): BridgeError | null {
   if (group.some(({ bytes }) => bytes.length === 0))
     return new BridgeError('message_empty', { side: 'destination' });
-  // A server without MULTIAPPEND would read the second message as commands.
-  const tooMany = group.length > 1 && !context.multiAppend;
-  const binary = !context.literal8 && group.some(({ literal8 }) => literal8);
-  const fault =
-    group.length === 0 || tooMany
-      ? `a group of ${group.length} messages`
-      : binary
-        ? 'literal8, which the server does not offer'
-        : group.map((message) => unsendable(literalOf(message))).find((found) => found !== null);
-  return fault === undefined || fault === null
+  const fault = unfit(group, context) ?? group.map(literalOf).map(unsendable).find(Boolean) ?? null;
+  return fault === null
     ? null
     : new BridgeError('message_refused', { side: 'destination', detail: `not sent: ${fault}` });
+}
+
+function unfit(group: readonly Outgoing[], { multiAppend, literal8 }: UploadContext): string | null {
+  // A server without MULTIAPPEND would read the second message as commands.
+  if (group.length === 0 || (group.length > 1 && !multiAppend)) return `a group of ${group.length} messages`;
+  return group.some((message) => message.literal8) && !literal8
+    ? 'literal8, which the server does not offer'
+    : null;
 }
 
 function literalOf({ bytes, literal8, flags, internalDate }: Outgoing) {

@@ -10,6 +10,8 @@ export interface Pop3Timeouts {
   idleMs: number;
   /** For the answer to QUIT. */
   quitMs: number;
+  /** For the answer to QUIT after DELE: the server removes the messages before it answers (RFC 1939 section 6). */
+  updateMs: number;
   /**
    * How long the socket stays paused for a consumer that takes nothing, before the session is given up. RFC 1939
    * section 3 lets a server hang up after ten minutes, and Dovecot does so then; some are less patient.
@@ -23,18 +25,19 @@ export const DEFAULT_TIMEOUTS: Pop3Timeouts = {
   replyMs: 120_000,
   idleMs: 60_000,
   quitMs: 3_000,
+  updateMs: 60_000,
   stallMs: 240_000,
 };
 
 /** What one session may take. */
 export interface Pop3Limits {
   /**
-   * LIST bytes asked for and not yet handed to the consumer; the budget may allow less. A window of 64 commands
+   * Bytes (of messages, as LIST says) asked for and not yet handed to the consumer; the budget may allow less. A window of 64 commands
    * was too small at 40 ms (PROTOCOL-FACTS 15), 16 MiB at 40 ms carry 400 MB/s. The socket pauses while half of
    * it lies here complete and unfetched, so that not even a LIST that lies about sizes fills the memory.
    */
   windowBytes: number;
-  /** RETR commands asked for and not yet handed on. */
+  /** Commands sent and not yet answered to the consumer. */
   windowCommands: number;
   /** A larger message is dropped while it arrives and reported as `message_too_large`. */
   maxMessageBytes: number;

@@ -24,6 +24,12 @@ const BY_COMMAND: Readonly<Record<string, Verdict>> = {
   AUTH: { code: 'authentication_failed' },
   UIDL: { code: 'uidl_missing' },
 };
+/** What `-ERR` says of one message, whatever else the server means by it; `SYS/TEMP` and `SYS/PERM` apart. */
+const OF_ONE_MESSAGE: Readonly<Record<string, Verdict>> = {
+  RETR: { code: 'message_unavailable', recovery: 'final' },
+  TOP: { code: 'message_unavailable', recovery: 'final' },
+  DELE: { code: 'server_refused', recovery: 'retry', hint: 'The source did not delete this message.' },
+};
 const OTHERWISE: Verdict = { code: 'server_refused' };
 
 /**
@@ -34,7 +40,8 @@ const OTHERWISE: Verdict = { code: 'server_refused' };
  */
 export function refusal(command: string, words: string, loginDelaySeconds?: number): BridgeError {
   const code = responseCode(words);
-  if (command === 'RETR') return retrRefusal(code, words);
+  const ofOne = OF_ONE_MESSAGE[command];
+  if (ofOne !== undefined) return messageRefusal(ofOne, code, words);
   const { code: errorCode, ...verdict } = BY_RESPONSE_CODE[code] ?? BY_COMMAND[command] ?? OTHERWISE;
   const wait = errorCode === 'login_delay' && loginDelaySeconds !== undefined;
   return new BridgeError(errorCode, {
@@ -45,10 +52,11 @@ export function refusal(command: string, words: string, loginDelaySeconds?: numb
   });
 }
 
-/** One message only, whatever the server thinks of it. */
-function retrRefusal(code: string, words: string): BridgeError {
-  const recovery = code === 'SYS/TEMP' ? 'retry' : 'final';
-  return new BridgeError('message_unavailable', { side: 'source', detail: words, recovery });
+function messageRefusal({ code, ...usual }: Verdict, responseCode: string, words: string): BridgeError {
+  const verdict = { side: 'source', scope: 'message', detail: words, ...usual } as const;
+  if (responseCode === 'SYS/TEMP') return new BridgeError(code, { ...verdict, recovery: 'retry' });
+  if (responseCode === 'SYS/PERM') return new BridgeError(code, { ...verdict, recovery: 'final' });
+  return new BridgeError(code, verdict);
 }
 
 /** The response code at the start of the text as far as the table knows it, upper-case; else ''. */

@@ -1,15 +1,25 @@
 import type { Socket } from 'node:net';
 import { Readable } from 'node:stream';
 import Pop3Command from 'node-pop3';
+import { SharedBudget } from '../domain/budget.ts';
 import { BridgeError } from '../domain/errors.ts';
+import { headerBlock } from '../domain/header.ts';
 import type { Auth, Endpoint } from '../domain/migration.ts';
-import type { ByteBudget, Dialer, Retrieved, SourceEntry, SourceSession } from '../domain/ports.ts';
+import type {
+  ByteBudget,
+  Dialer,
+  HeaderReply,
+  MessageNumber,
+  Retrieved,
+  SourceEntry,
+  SourceSession,
+} from '../domain/ports.ts';
 import { within } from './deadline.ts';
 import type { Pop3Limits, Pop3Timeouts } from './limits.ts';
 import { joinListing, type Lines } from './listing.ts';
 import { assertSendable, type Capabilities, signIn } from './login.ts';
 import { OctetSink } from './octets.ts';
-import { RetrPipeline } from './pipeline.ts';
+import { type BulkCommand, BulkPipeline, DELE, RETR, TOP } from './pipeline.ts';
 import { refusal } from './replies.ts';
 import { Pop3Wire } from './wire.ts';
 
@@ -40,6 +50,9 @@ export class Pop3Session extends Pop3Command implements SourceSession {
   #signal: AbortSignal;
   #wire: Pop3Wire | null = null;
   #capabilities: Capabilities = new Map();
+  /** Whether the server has something to remove at QUIT. */
+  #marked = false;
+  #leaving: Promise<boolean> | null = null;
 
   private constructor(options: Pop3SessionOptions, signal: AbortSignal) {
     // node-pop3 gets no credentials: it would keep them in plain fields.
@@ -76,36 +89,68 @@ export class Pop3Session extends Pop3Command implements SourceSession {
     });
   }
 
-  async *retrieve(
+  retrieve(
     entries: Iterable<SourceEntry>,
     budget: ByteBudget,
     signal: AbortSignal,
   ): AsyncGenerator<Retrieved, void> {
-    signal.throwIfAborted();
-    const wire = this.#openWire();
-    const depth = this.#capabilities.has('PIPELINING') ? this.#options.limits.windowCommands : 1;
-    const pipeline = new RetrPipeline(wire, entries, budget, this.#options.limits, depth);
-    const onAbort = () => wire.fail(signal.reason);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      for (let next = await pipeline.next(signal); next !== null; next = await pipeline.next(signal))
-        yield next;
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-      pipeline.close();
+    return this.#bulk(RETR, entries, budget, signal);
+  }
+
+  async *headers(
+    entries: Iterable<SourceEntry>,
+    budget: ByteBudget,
+    signal: AbortSignal,
+  ): AsyncGenerator<HeaderReply, void> {
+    const command = this.#capabilities.has('TOP') ? TOP : RETR;
+    for await (const next of this.#bulk(command, entries, budget, signal)) {
+      if (next.kind === 'refused') yield next;
+      else {
+        try {
+          // A copy: with RETR a header in the hands of the consumer would hold the whole message.
+          yield { kind: 'header', entry: next.entry, header: Buffer.from(headerBlock(next.bytes)) };
+        } finally {
+          next.release();
+        }
+      }
     }
   }
 
-  async quit(): Promise<void> {
+  async delete(
+    entries: readonly SourceEntry[],
+    signal: AbortSignal,
+  ): Promise<Map<MessageNumber, BridgeError>> {
+    const refused = new Map<MessageNumber, BridgeError>();
+    // The answers hold no octets to account for.
+    for await (const next of this.#bulk(DELE, entries, new SharedBudget(0), signal)) {
+      if (next.kind === 'refused') refused.set(next.entry.number, next.error);
+      else this.#marked = true;
+    }
+    return refused;
+  }
+
+  /** Once, however often it is called: a second QUIT would cut off the first one, which may be removing mail. */
+  quit(): Promise<boolean> {
+    this.#leaving ??= this.#quit();
+    return this.#leaving;
+  }
+
+  async #quit(): Promise<boolean> {
     const wire = this.#wire;
+    let confirmed = false;
     if (wire !== null && !wire.failed && wire.owed === 0) {
-      const { quitMs } = this.#options.timeouts;
+      const { quitMs, updateMs } = this.#options.timeouts;
       const never = new AbortController().signal;
-      await within(quitMs, 'QUIT', never, (deadline) => this.#during(deadline, () => this.QUIT())).catch(
-        () => {},
+      const quitting = within(this.#marked ? updateMs : quitMs, 'QUIT', never, (deadline) =>
+        this.#during(deadline, () => this.QUIT()),
+      );
+      confirmed = await quitting.then(
+        () => true,
+        () => false,
       );
     }
     this.destroy();
+    return confirmed;
   }
 
   destroy(): void {
@@ -150,6 +195,28 @@ export class Pop3Session extends Pop3Command implements SourceSession {
       ),
     );
     if (reply.kind !== 'ok') throw refusal('STLS', reply.kind === 'err' ? reply.words : '');
+  }
+
+  async *#bulk(
+    command: BulkCommand,
+    entries: Iterable<SourceEntry>,
+    budget: ByteBudget,
+    signal: AbortSignal,
+  ): AsyncGenerator<Retrieved, void> {
+    signal.throwIfAborted();
+    const wire = this.#openWire();
+    const { limits } = this.#options;
+    const depth = this.#capabilities.has('PIPELINING') ? limits.windowCommands : 1;
+    const pipeline = new BulkPipeline(wire, command, entries, { budget, limits, depth });
+    const onAbort = () => wire.fail(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      for (let next = await pipeline.next(signal); next !== null; next = await pipeline.next(signal))
+        yield next;
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+      pipeline.close();
+    }
   }
 
   async #uniqueIds(): Promise<Lines> {

@@ -11,6 +11,10 @@ import { type SourceFixture, sourceContract } from './source.ts';
 let dovecot: Dovecot;
 let ca: string;
 let delivered: Buffer[];
+let users = 0;
+
+const CRLF = Buffer.from('\r\n');
+const ended = hardCases().map(({ bytes }) => withFinalNewline(bytes));
 
 before(async () => {
   dovecot = await startDovecot();
@@ -30,36 +34,49 @@ for (const security of ['tls', 'starttls', 'none'] satisfies Security[]) {
   sourceContract(`Dovecot, security ${security}`, async () => onDovecot(security));
 }
 
-sourceContract('scripted server', () => scripted(CAPABILITIES));
-sourceContract('scripted server without PIPELINING', () =>
-  scripted(CAPABILITIES.filter((capability) => capability !== 'PIPELINING')),
-);
+for (const missing of [[], ['PIPELINING'], ['TOP'], ['TOP', 'PIPELINING']]) {
+  const name = missing.length === 0 ? 'scripted server' : `scripted server without ${missing.join(' and ')}`;
+  sourceContract(name, () => scripted(CAPABILITIES.filter((keyword) => !missing.includes(keyword))));
+}
 
 function onDovecot(security: Security): SourceFixture {
   const port = security === 'tls' ? dovecot.ports.pop3s : dovecot.ports.pop3;
+  const source = (username: string, password = dovecot.password) =>
+    pop3Source({ host: 'localhost', port, security, ca, username, auth: { password } });
   return {
     messages: delivered,
-    source: (username, password = dovecot.password) =>
-      pop3Source({ host: 'localhost', port, security, ca, username, auth: { password } }),
+    source,
+    async fresh() {
+      const user = `fresh-${users++}`;
+      await dovecot.deliver(
+        user,
+        hardCases().map(({ bytes }) => bytes),
+      );
+      return source(user);
+    },
     async [Symbol.asyncDispose]() {},
   };
 }
 
 async function scripted(capabilities: readonly string[]): Promise<SourceFixture> {
-  const messages = Array.from({ length: 40 }, (_, n) =>
-    Buffer.from(`Subject: ${n}\r\n\r\n${'.line\r\n'.repeat(n * 20)}`),
-  );
-  const full = await startPop3Server({ messages, capabilities });
+  const full = await startPop3Server({ messages: ended, capabilities });
   const empty = await startPop3Server({ capabilities });
   return {
-    messages,
+    messages: ended,
     source: (mailbox, password = 'secret') =>
       pop3Source({ ...at(mailbox === 'full' ? full : empty), auth: { password } }),
+    // Each fixture starts a server of its own.
+    fresh: async () => pop3Source(at(full)),
     async [Symbol.asyncDispose]() {
       await full[Symbol.asyncDispose]();
       await empty[Symbol.asyncDispose]();
     },
   };
+}
+
+/** RFC 1939 section 3: what an answer holds ends with a line end, whatever the message does. */
+function withFinalNewline(bytes: Buffer): Buffer {
+  return bytes.subarray(-2).equals(CRLF) ? bytes : Buffer.concat([bytes, CRLF]);
 }
 
 function at({ host, port }: { host: string; port: number }): { host: string; port: number } {

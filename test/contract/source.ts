@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { SharedBudget } from '../../src/domain/budget.ts';
-import type { MailSource, SourceEntry } from '../../src/domain/ports.ts';
+import { headerBlock } from '../../src/domain/header.ts';
+import type { HeaderReply, MailSource, SourceEntry } from '../../src/domain/ports.ts';
 import { entry, isBridgeError, never, takeAll } from '../support/pop3-client.ts';
 
 /** A server with a mailbox, as the contract sees it. */
@@ -10,6 +11,8 @@ export interface SourceFixture extends AsyncDisposable {
   messages: readonly Buffer[];
   /** `full`: holds `messages`; `empty`: nothing. */
   source(mailbox: 'full' | 'empty', password?: string): MailSource;
+  /** A mailbox that holds `messages` and is the caller's alone. */
+  fresh(): Promise<MailSource>;
 }
 
 const plenty = () => new SharedBudget(64 * 1024 * 1024);
@@ -104,6 +107,123 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
       session.destroy();
     });
 
+    test('gives the header of every message as it is in the whole message, in the order asked', async () => {
+      await using fixture = await start();
+      const session = await fixture.source('full').open(never);
+      const entries = await session.list(never);
+      const order = [...entries.slice(5), ...entries.slice(0, 5).reverse()];
+      const budget = plenty();
+      const replies = await collectHeaders(session.headers(order, budget, never));
+      await session.quit();
+      assert.deepEqual(
+        replies.map((reply) => reply.entry),
+        order,
+      );
+      for (const reply of replies) {
+        const message = fixture.messages[entries.indexOf(reply.entry)];
+        assert.ok(message !== undefined && reply.kind === 'header');
+        const { number } = reply.entry;
+        assert.equal(reply.header.toString('latin1'), headerBlock(message).toString('latin1'), `${number}`);
+      }
+      assert.equal(budget.used, 0);
+    });
+
+    test('gives the same headers through a budget smaller than a header', async () => {
+      await using fixture = await start();
+      const session = await fixture.source('full').open(never);
+      const entries = await session.list(never);
+      const budget = new SharedBudget(10);
+      const replies = await collectHeaders(session.headers(entries, budget, never));
+      await session.quit();
+      assert.ok(
+        replies.every((reply, index) => {
+          const message = fixture.messages[index];
+          return message && reply.kind === 'header' && reply.header.equals(headerBlock(message));
+        }),
+      );
+      assert.equal(replies.length, entries.length);
+      assert.equal(budget.used, 0);
+    });
+
+    test('goes on after a header that the server does not hand out', async () => {
+      await using fixture = await start();
+      const session = await fixture.source('full').open(never);
+      const [first, second] = await session.list(never);
+      assert.ok(first !== undefined && second !== undefined);
+      const asked = [first, entry(99_999), second];
+      const replies = await collectHeaders(session.headers(asked, plenty(), never));
+      assert.deepEqual(
+        replies.map((reply) => (reply.kind === 'refused' ? reply.error.code : reply.kind)),
+        ['header', 'message_unavailable', 'header'],
+      );
+      assert.equal((await session.list(never)).length, fixture.messages.length);
+      await session.quit();
+    });
+
+    test('removes what was deleted, and nothing else, once QUIT is answered', async () => {
+      await using fixture = await start();
+      const source = await fixture.fresh();
+      const session = await source.open(never);
+      const entries = await session.list(never);
+      const doomed = entries.filter((_, index) => index % 3 === 1);
+      await takeAll(session.retrieve(entries.slice(0, 5), plenty(), never));
+      await collectHeaders(session.headers(doomed, plenty(), never));
+      assert.deepEqual(await session.delete(doomed, never), new Map());
+      assert.equal(await session.quit(), true);
+      const left = entries.filter((each) => !doomed.includes(each));
+      assert.deepEqual(uidls(await listing(source)), uidls(left));
+    });
+
+    test('removes a whole mailbox', async () => {
+      await using fixture = await start();
+      const source = await fixture.fresh();
+      const session = await source.open(never);
+      assert.deepEqual(await session.delete(await session.list(never), never), new Map());
+      assert.equal(await session.quit(), true);
+      assert.deepEqual(await listing(source), []);
+    });
+
+    test('removes nothing when the connection drops before QUIT', async () => {
+      await using fixture = await start();
+      const source = await fixture.fresh();
+      const session = await source.open(never);
+      const entries = await session.list(never);
+      assert.deepEqual(await session.delete(entries, never), new Map());
+      session.destroy();
+      assert.equal(await session.quit(), false);
+      assert.deepEqual(uidls(await listing(source)), uidls(entries));
+    });
+
+    test('names what the server does not delete, and deletes the rest', async () => {
+      await using fixture = await start();
+      const source = await fixture.fresh();
+      const session = await source.open(never);
+      const entries = await session.list(never);
+      const [first, second, ...others] = entries;
+      assert.ok(first !== undefined && second !== undefined);
+      const missing = entry(99_999);
+      const refused = await session.delete([first, missing, second], never);
+      assert.deepEqual([...refused.keys()], [missing.number]);
+      const { code, scope, side, detail } = refused.get(missing.number) ?? assert.fail();
+      assert.deepEqual([code, scope, side], ['server_refused', 'message', 'source']);
+      assert.notEqual(detail, '');
+      assert.equal(await session.quit(), true);
+      assert.deepEqual(uidls(await listing(source)), uidls(others));
+    });
+
+    test('asks for no header and deletes nothing where the abort came first', async () => {
+      await using fixture = await start();
+      const reason = new Error('stop');
+      const source = await fixture.fresh();
+      const session = await source.open(never);
+      const entries = await session.list(never);
+      const aborted = AbortSignal.abort(reason);
+      await assert.rejects(collectHeaders(session.headers(entries, plenty(), aborted)), reason);
+      await assert.rejects(session.delete(entries, aborted), reason);
+      assert.equal(await session.quit(), true);
+      assert.deepEqual(uidls(await listing(source)), uidls(entries));
+    });
+
     test('deletes nothing, neither by QUIT nor by dropping the connection', async () => {
       await using fixture = await start();
       const source = fixture.source('full');
@@ -149,13 +269,23 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
     test('can be left twice and after its end', async () => {
       await using fixture = await start();
       const session = await fixture.source('full').open(never);
-      await session.quit();
-      await session.quit();
+      assert.deepEqual(await Promise.all([session.quit(), session.quit()]), [true, true]);
       session.destroy();
       session.destroy();
+      assert.equal(await session.quit(), true);
       await assert.rejects(session.list(never), isBridgeError('connection_lost'));
     });
   });
+}
+
+function uidls(entries: readonly SourceEntry[]): string[] {
+  return entries.map(({ uidl }) => uidl);
+}
+
+async function collectHeaders(replies: AsyncIterable<HeaderReply>): Promise<HeaderReply[]> {
+  const all: HeaderReply[] = [];
+  for await (const reply of replies) all.push(reply);
+  return all;
 }
 
 async function listing(source: MailSource): Promise<SourceEntry[]> {

@@ -171,6 +171,13 @@ export function targetContract({ name, start, keeps, multiAppend }: TargetUnderT
       assert.equal(await session.read(uid(77), ALWAYS), null);
     });
 
+    it('tells the internal dates of those UIDs that exist', async () => {
+      await using session = await fresh();
+      const [first = uid(0)] = await appendAll(session, [outgoing('Subject: a\r\n\r\n')]);
+      const dates = await session.internalDates([first, uid(77)], ALWAYS);
+      assert.deepEqual([...dates], [[first, outgoing('').internalDate]]);
+    });
+
     it('asks for thousands of scattered sizes in lines of a length that servers take', async () => {
       await using session = await fresh();
       const [first = uid(0)] = await appendAll(session, [outgoing('Subject: a\r\n\r\n')]);

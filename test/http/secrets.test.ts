@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BridgeError } from '../../src/domain/errors.ts';
-import { createLogger } from '../../src/http/logging.ts';
+import { createLogger } from '../../src/log.ts';
 import { CALLERS, memoryBackend, startApi, wanted } from '../support/http-api.ts';
 import { MemoryKeys } from '../support/http-memory.ts';
 import { openEvents } from '../support/sse.ts';

@@ -158,7 +158,7 @@ describe('a server that does not let us in', () => {
     );
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as { port: number };
-    const target = await targetOn({ port } as never, { timeouts: SHORT });
+    const target = await targetOn({ port }, { timeouts: SHORT });
     await assert.rejects(target.open(INBOX, ALWAYS), { name: 'BridgeError' });
     server.close();
   });

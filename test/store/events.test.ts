@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { MessageDetail } from '../../src/domain/migration.ts';
 import type { FeedEvent } from '../../src/domain/migrations.ts';
+import { run, text } from '../../src/store/db.ts';
 import type { MigrationEvent } from '../../src/store/feed.ts';
+import { migrationKeys } from '../../src/store/keys.ts';
+import { MIGRATION_SCRIPTS } from '../../src/store/scripts.ts';
 import { until } from '../support/net.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { claimed, created, detail, ending, openStore, progress, record, type TestStore } from './support.ts';
@@ -29,6 +32,17 @@ function migrationEvents(events: readonly FeedEvent[], id: string): MigrationEve
   return events
     .filter(({ type, migrationId }) => type === 'migration' && migrationId === id)
     .map(({ data }) => data as MigrationEvent);
+}
+
+/** A sweep that looks at this migration. */
+async function sweepNow(store: TestStore, id: string): Promise<void> {
+  const member = `default/${id}`;
+  await store.redis
+    .multi()
+    .zrem('popbridge:{due}:backlog', member)
+    .zadd('popbridge:{due}:work', 0, member)
+    .exec();
+  await store.runs.sweep(100);
 }
 
 describe('events', () => {
@@ -135,30 +149,51 @@ describe('events', () => {
     await stop();
   });
 
-  it('are told by the sweep when the process died between commit and feed', async () => {
+  it('are told by the sweep when the process died between its script and the feed', async () => {
     const { job, migration } = await created(store, 'unfed');
     const { journal } = await claimed(store, job);
-    await journal.commit({ append: [record()], recordsBefore: 0, details: [{ index: 0, detail: detail() }] });
-    await journal.end(ending('failed'));
-    const key = (part: string) => `popbridge:default:{${migration.id}}:${part}`;
-    await until(async () => (await store.redis.exists(key('unfed'))) === 0, { what: 'the first telling' });
     const { events, stop, states } = collect(store, 'default');
-    // As a process leaves it that dies right after its script: changed, and nobody told.
-    await store.redis.sadd(key('unfed'), 0);
-    await store.redis
-      .multi()
-      .hset(key('record'), 'state', 'canceled')
-      .hincrby(key('record'), 'rev', 1)
-      .exec();
-    await until(
-      async () => {
-        await store.runs.sweep(100);
-        return states(migration.id).includes('canceled') && events.some(({ type }) => type === 'message');
-      },
-      { what: 'the sweep to tell', everyMs: 50 },
+    const lists = { updates: [], close: [], open: [], epochs: [], drop: [] };
+    const details = [
+      [0, JSON.stringify(detail({ uidl: 'told late' })), true],
+      [1, JSON.stringify(detail({ uidl: 'never told' })), false],
+    ];
+    const call = {
+      runId: journal.runId,
+      seq: 1,
+      nonce: 'n',
+      details,
+      progress: JSON.stringify(progress(7)),
+      ...lists,
+    };
+    const keys = migrationKeys('default', migration.id);
+    const none = Buffer.alloc(0);
+    assert.equal(text((await run(store.redis, MIGRATION_SCRIPTS.commit, keys, call, none, none))[0]), 'ok');
+    await store.redis.hset(keys[0] ?? '', 'state', 'pausing');
+    await sweepNow(store, migration.id);
+    await until(() => states(migration.id).includes('pausing'), { what: 'the state to be told' });
+    await until(() => events.some(({ type }) => type === 'message'), { what: 'the exception to be told' });
+    const told = events
+      .filter(({ type }) => type === 'message')
+      .map(({ data }) => (data as MessageDetail).uidl);
+    assert.deepEqual(told, ['told late']);
+    const listed = await store.migrations.list('default', { state: ['pausing'], sort: 'label', limit: 10 });
+    assert.deepEqual(
+      listed.items.map(({ id }) => id),
+      [migration.id],
     );
-    const listed = await store.migrations.list('default', { state: ['canceled'], sort: 'label', limit: 10 });
-    assert.ok(listed.items.some(({ id }) => id === migration.id));
+    await stop();
+  });
+
+  it('are not told again by a sweep that finds nothing new', async () => {
+    const { migration } = await created(store, 'told already');
+    const { events, stop } = collect(store, 'default');
+    await sweepNow(store, migration.id);
+    const marker = await created(store, 'told after');
+    await until(() => events.some(({ migrationId }) => migrationId === marker.migration.id), {
+      what: 'the marker',
+    });
+    assert.ok(events.every(({ migrationId }) => migrationId !== migration.id));
     await stop();
   });
 

@@ -116,6 +116,32 @@ describe('leases', () => {
       assert.equal(ended?.nextRunAt, null);
     });
 
+  it('is not brought back to life once it has run out', async () => {
+    const { migration, job } = await created(store, 'run out');
+    const { journal } = await claimed(store, job);
+    const key = `popbridge:default:{${migration.id}}:run`;
+    await store.redis.hset(key, 'leaseUntil', 1);
+    await until(() => journal.lost.aborted, { what: 'the lease to be lost', timeoutMs: LEASE_MS });
+    assert.equal(await store.redis.hget(key, 'leaseUntil'), '1');
+  });
+
+  it('keeps the sweep from a run that is at work, and from erasing its journal', async () => {
+    const { migration, job } = await created(store, 'at work');
+    const { journal } = await claimed(store, job);
+    const sweepNow = async () => {
+      await store.redis.zadd('popbridge:{due}:work', 0, `default/${migration.id}`);
+      return (await store.runs.sweep(100)).filter((found) => found.job.migrationId === migration.id);
+    };
+    assert.deepEqual(await sweepNow(), []);
+    const lookAt = Number(await store.redis.zscore('popbridge:{due}:work', `default/${migration.id}`));
+    assert.ok(lookAt > Date.now() && lookAt < Date.now() + LEASE_MS + 1_000);
+    await store.migrations.erase('default', migration.id);
+    assert.deepEqual(await sweepNow(), []);
+    await journal.commit({ append: [record()], recordsBefore: 0 });
+    assert.equal(journal.wanted, 'gone');
+    await journal.end(ending('canceled'));
+  });
+
   it('tells the run with its next commit, without waiting for a renewal', async () => {
     await using patient = openStore(server.url, { leaseMs: 60_000 });
     const { migration, job } = await created(patient, 'told by commit');

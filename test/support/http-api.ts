@@ -3,9 +3,10 @@ import type { FastifyInstance } from 'fastify';
 import type { Migration } from '../../src/domain/migration.ts';
 import { type Caller, Migrations } from '../../src/domain/migrations.ts';
 import { buildApp } from '../../src/http/app.ts';
-import { createLogger } from '../../src/http/logging.ts';
 import type { Problem } from '../../src/http/schemas/problem.ts';
 import type { HttpConfig, HttpServices, Policy } from '../../src/http/services.ts';
+import { createLogger } from '../../src/log.ts';
+import { createEgressGuard } from '../../src/net/index.ts';
 import {
   MemoryFeed,
   MemoryIdempotency,
@@ -71,7 +72,7 @@ export interface Api extends AsyncDisposable {
 export const POLICY: Policy = {
   allowPlaintext: false,
   allowLegacyTls: false,
-  isAddressAllowed: (address) => address.startsWith('93.'),
+  isAddressAllowed: (host) => createEgressGuard([]).isAddressAllowed(host),
 };
 
 /** The stores behind the API. */

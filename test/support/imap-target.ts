@@ -23,7 +23,7 @@ export function uid(value: number): ImapUid {
 
 /** An account of a test server as the destination; default `alice`, in plain text. */
 export async function targetOn(
-  server: Dovecot | ImapServer,
+  server: Dovecot | Pick<ImapServer, 'port'>,
   account: Partial<Account> = {},
 ): Promise<MailTarget> {
   const { security = 'none', username = 'alice', password = 'secret', authorizationId } = account;
@@ -45,7 +45,7 @@ export async function targetOn(
 }
 
 export async function openOn(
-  server: Dovecot | ImapServer,
+  server: Dovecot | Pick<ImapServer, 'port'>,
   folder: FolderChoice = { path: ['INBOX'] },
   account: Partial<Account> = {},
 ): Promise<TargetSession & AsyncDisposable> {

@@ -2,7 +2,7 @@ import { posix } from 'node:path';
 import { parse } from '@babel/parser';
 
 /** Composition roots: the only files that may wire everything. */
-const ROOTS = ['src/main.ts', 'src/start.ts', 'workers/main.ts'];
+const ROOTS = ['src/main.ts', 'src/start.ts', 'workers/main.ts', 'workers/worker.ts'];
 const ENVIRONMENT_READER = 'src/config.ts';
 
 /** What each part may import besides itself. The roots may import all parts of their own tree, and src. */

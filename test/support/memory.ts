@@ -4,6 +4,7 @@ import { SharedBudget } from '../../src/domain/budget.ts';
 import type { Clock } from '../../src/domain/clock.ts';
 import { GROUP } from '../../src/domain/delivery.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
+import { headerBlock } from '../../src/domain/header.ts';
 import {
   type Commit,
   decodeRecord,
@@ -24,6 +25,7 @@ import type {
   Outgoing,
   RunEnd,
   RunJournal,
+  SourceEntry,
   TargetSession,
   Uidl,
   Upload,
@@ -53,11 +55,18 @@ export class MemorySource implements MailSource {
     await this.step('source.open');
     this.sessions += 1;
     const self = this;
+    // Numbers keep their meaning for as long as a session lasts, whatever another one removes.
+    let listed = self.messages;
+    const marked = new Set<(typeof listed)[number]>();
+    const find = ({ number }: SourceEntry) => listed[number - 1] as (typeof listed)[number];
+    const refusal = () =>
+      new BridgeError('message_unavailable', { side: 'source', detail: 'no such message' });
     return {
       capabilities: new Map(),
       async list() {
         await self.step('source.list');
-        return self.messages.map(({ uidl, bytes, size }, at) => ({
+        listed = self.messages;
+        return listed.map(({ uidl, bytes, size }, at) => ({
           number: (at + 1) as MessageNumber,
           uidl: uidl as Uidl,
           size: size ?? bytes.length,
@@ -71,21 +80,44 @@ export class MemorySource implements MailSource {
         for (const entry of entries) {
           const reservation = await budget.reserve(entry.size, signal);
           await self.step('source.retr');
-          const { uidl, bytes } = self.messages[entry.number - 1] as { uidl: string; bytes: Buffer };
+          const { uidl, bytes } = find(entry);
           if (self.refuse.has(uidl)) {
             reservation.release();
-            const error = new BridgeError('message_unavailable', {
-              side: 'source',
-              detail: 'no such message',
-            });
-            yield { kind: 'refused' as const, entry, error };
+            yield { kind: 'refused' as const, entry, error: refusal() };
           } else yield { kind: 'message' as const, entry, bytes, release: () => reservation.release() };
         }
       },
-      async quit() {
-        await self.step('source.quit');
+      async *headers(entries: Iterable<SourceEntry>) {
+        for (const entry of entries) {
+          await self.step('source.top');
+          const { uidl, bytes } = find(entry);
+          if (self.refuse.has(uidl)) yield { kind: 'refused' as const, entry, error: refusal() };
+          else yield { kind: 'header' as const, entry, header: Buffer.from(headerBlock(bytes)) };
+        }
       },
-      destroy() {},
+      async delete(entries: readonly SourceEntry[]) {
+        for (const entry of entries) {
+          await self.step('source.dele');
+          marked.add(find(entry));
+        }
+        return new Map<MessageNumber, BridgeError>();
+      },
+      async quit() {
+        try {
+          await self.step('source.quit');
+          if (marked.size > 0) self.messages = self.messages.filter((message) => !marked.has(message));
+          // Removed, and the answer is lost.
+          await self.step('source.bye');
+          return true;
+        } catch (error) {
+          // What a test throws to kill the whole process is no lost connection.
+          if (error instanceof BridgeError) return false;
+          throw error;
+        } finally {
+          marked.clear();
+        }
+      },
+      destroy: () => marked.clear(),
     };
   }
 }
@@ -149,6 +181,11 @@ export class MemoryTarget implements MailTarget {
       sizes: async (uids) => {
         await this.step('target.sizes');
         return new Map(uids.flatMap((uid) => (find(uid) ? [[uid, find(uid)?.bytes.length ?? 0]] : [])));
+      },
+      internalDates: async (uids) => {
+        await this.step('target.dates');
+        const held = uids.map((uid) => [uid, find(uid)?.internalDate] as const);
+        return new Map(held.filter((pair): pair is [ImapUid, Date] => pair[1] !== undefined));
       },
       read: async (uid) => {
         await this.step('target.read');

@@ -4,9 +4,20 @@ import { type AddressInfo, createServer, type Socket } from 'node:net';
 /** What the server says to a command; null: nothing at all. */
 export type Say = string | Buffer | null;
 
+/** One message in the mailbox. */
+export interface Stored {
+  readonly uidl: string;
+  readonly bytes: Buffer;
+  /** What LIST says. */
+  readonly size: number;
+}
+
 /** One connection, as the server sees it. */
 export interface Pop3Peer {
   readonly socket: Socket;
+  /** What the session found, and what of it is marked as deleted. */
+  readonly maildrop: readonly Stored[];
+  readonly marked: Set<Stored>;
   /** Everything but the line itself: what came, chunk by chunk. */
   readonly chunks: string[];
 }
@@ -42,9 +53,10 @@ export const CAPABILITIES = ['TOP', 'UIDL', 'RESP-CODES', 'PIPELINING', 'USER', 
 export async function startPop3Server(options: Pop3ServerOptions = {}): Promise<Pop3Server> {
   const lines: string[] = [];
   const peers: Pop3Peer[] = [];
+  const mailbox = new Mailbox(options);
   let mostPending = 0;
   const server = createServer({ noDelay: true }, (socket) => {
-    const peer: Pop3Peer = { socket, chunks: [] };
+    const peer: Pop3Peer = { socket, chunks: [], maildrop: mailbox.stored, marked: new Set() };
     peers.push(peer);
     socket.on('error', () => {});
     say(socket, options.greeting === undefined ? '+OK ready\r\n' : options.greeting);
@@ -54,7 +66,7 @@ export async function startPop3Server(options: Pop3ServerOptions = {}): Promise<
       mostPending = Math.max(mostPending, pending.length);
       const taken = pending;
       pending = [];
-      for (const line of taken) if (!socket.destroyed) say(socket, answer(options, line, peer));
+      for (const line of taken) if (!socket.destroyed) say(socket, answer(options, mailbox, line, peer));
     };
     socket.on('data', (chunk) => {
       peer.chunks.push(chunk.toString());
@@ -87,26 +99,46 @@ function say(socket: Socket, what: Say): void {
   if (what !== null) socket.write(what);
 }
 
-function answer(options: Pop3ServerOptions, line: string, peer: Pop3Peer): Say {
+class Mailbox {
+  stored: readonly Stored[];
+
+  constructor({ messages = [], sizes }: Pop3ServerOptions) {
+    this.stored = messages.map((bytes, n) => {
+      return { uidl: `id-${n + 1}`, bytes, size: sizes?.get(n + 1) ?? bytes.length };
+    });
+  }
+
+  remove(marked: ReadonlySet<Stored>): void {
+    this.stored = this.stored.filter((message) => !marked.has(message));
+  }
+}
+
+function answer(options: Pop3ServerOptions, mailbox: Mailbox, line: string, peer: Pop3Peer): Say {
   const [verb = '', argument = ''] = line.split(' ');
   const own = options.on?.[verb]?.(line, peer);
   if (own !== undefined) return own;
-  const messages = options.messages ?? [];
-  const number = Number(argument);
+  const message = find(peer, Number(argument));
   switch (verb) {
     case 'CAPA':
       return listing(options.capabilities ?? CAPABILITIES);
     case 'UIDL':
-      return listing(messages.map((_, index) => `${index + 1} id-${index + 1}`));
+      return listing(unmarked(peer, ({ uidl }) => uidl));
     case 'LIST':
-      return listing(messages.map((bytes, n) => `${n + 1} ${options.sizes?.get(n + 1) ?? bytes.length}`));
+      return listing(unmarked(peer, ({ size }) => `${size}`));
     case 'RETR':
-      return retrieved(messages[number - 1]);
+      return message === undefined ? NO_SUCH_MESSAGE : lines(message.bytes);
+    case 'TOP':
+      return message === undefined ? NO_SUCH_MESSAGE : lines(top(message.bytes));
+    case 'DELE':
+      if (message === undefined) return NO_SUCH_MESSAGE;
+      peer.marked.add(message);
+      return '+OK\r\n';
     case 'PASS':
       return line === 'PASS secret' ? '+OK\r\n' : '-ERR no\r\n';
     case 'AUTH':
       return line.endsWith(Buffer.from('\0anna\0secret').toString('base64')) ? '+OK\r\n' : '-ERR no\r\n';
     case 'QUIT':
+      mailbox.remove(peer.marked);
       peer.socket.end('+OK bye\r\n');
       return null;
     case 'USER':
@@ -119,9 +151,28 @@ function answer(options: Pop3ServerOptions, line: string, peer: Pop3Peer): Say {
   }
 }
 
-function retrieved(message: Buffer | undefined): Say {
-  if (message === undefined) return '-ERR no such message\r\n';
-  return Buffer.concat([Buffer.from('+OK\r\n'), stuffed(message), Buffer.from('.\r\n')]);
+const NO_SUCH_MESSAGE = '-ERR no such message\r\n';
+
+/** RFC 1939 section 5: a message marked as deleted can be named no more, and is in no listing. */
+function find({ maildrop, marked }: Pop3Peer, number: number): Stored | undefined {
+  const message = maildrop[number - 1];
+  return message === undefined || marked.has(message) ? undefined : message;
+}
+
+function unmarked({ maildrop, marked }: Pop3Peer, text: (message: Stored) => string): string[] {
+  return maildrop.flatMap((message, n) => (marked.has(message) ? [] : `${n + 1} ${text(message)}`));
+}
+
+/** With the empty line behind the header, as Dovecot does, also where the message has none. */
+function top(message: Buffer): Buffer {
+  if (message.indexOf('\r\n') === 0) return Buffer.from('\r\n');
+  const end = message.indexOf('\r\n\r\n');
+  return end < 0 ? Buffer.concat([message, Buffer.from('\r\n')]) : message.subarray(0, end + 4);
+}
+
+/** `+OK` and the octets of a message, or of a part that ends with a line. */
+function lines(octets: Buffer): Say {
+  return Buffer.concat([Buffer.from('+OK\r\n'), stuffed(octets), Buffer.from('.\r\n')]);
 }
 
 /** `+OK` and lines. */

@@ -26,7 +26,8 @@ export const SourceDeletion = tagged<SourceDeletionInput>(
   },
   {
     $id: 'SourceDeletion',
-    description: 'By default `keep`. `delete` needs `verify: digest`; not built yet.',
+    description:
+      'By default `keep`. `delete` needs `verify: digest`; a message goes only after its copy was read back and proven.',
   },
 );
 

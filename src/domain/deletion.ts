@@ -1,0 +1,143 @@
+import type { Attempt } from './attempt.ts';
+import { rowOf } from './item.ts';
+import type { ImapUid, SourceEntry } from './ports.ts';
+import { asIs, type Repaired, repairsFor } from './repair.ts';
+import { compareCopy } from './verifier.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** A listed message, and the record that says where its copy is. */
+interface Due {
+  entry: SourceEntry;
+  index: number;
+}
+
+/**
+ * Deletes from the source what was moved, is old enough, and whose copy was proven in this run. Ends the source
+ * session: DELE takes effect with QUIT (RFC 1939 section 6), and only its +OK is recorded. A session that is cut
+ * before deletes nothing, or all of it unseen; either way the next run finds out by the listing.
+ * @param tried UIDL digests that this run need not look at again; grows
+ * @param most how many messages one session may delete
+ * @returns how many were looked at; fewer than `most`: there are no more
+ */
+export async function deleteMoved(
+  attempt: Attempt,
+  listing: readonly SourceEntry[],
+  tried: Set<string>,
+  most: number,
+): Promise<number> {
+  const candidates = movedMessages(attempt, listing, tried).slice(0, most);
+  for (const { entry } of candidates) tried.add(attempt.digests.uidl(entry.uidl));
+  const due = await oldEnough(attempt, candidates);
+  await prove(attempt, due);
+  const agreed = await headersAgree(
+    attempt,
+    due.filter(({ index }) => attempt.proven.has(index)),
+  );
+  attempt.assertGoesOn();
+  const entries = agreed.map(({ entry }) => entry);
+  const refused = await attempt.source.delete(entries, attempt.signal);
+  attempt.journal.assertHeld();
+  if (await attempt.source.quit())
+    for (const { entry, index } of agreed) {
+      const refusal = refused.get(entry.number);
+      if (refusal === undefined) attempt.ledger.amend(index, { deleted: true });
+      else keep(attempt, { entry, index }, refusal.code, refusal.detail);
+    }
+  await attempt.ledger.flush();
+  return candidates.length;
+}
+
+/** What is settled by a copy in this folder, as far as the journal and the listing tell. */
+function movedMessages(attempt: Attempt, listing: readonly SourceEntry[], tried: ReadonlySet<string>): Due[] {
+  const { ledger, epoch, digests } = attempt;
+  return listing.flatMap((entry) => {
+    const digest = digests.uidl(entry.uidl);
+    if (tried.has(digest)) return [];
+    return ledger
+      .recordsOf(digest)
+      .filter((index) => {
+        const { outcome, altered, looselyMatched, deleted, uid, size, epoch: held } = ledger.record(index);
+        const moved = outcome === 'copied' || outcome === 'alreadyPresent';
+        const sound = !altered && !looselyMatched && !deleted;
+        return moved && sound && uid !== null && held === epoch && size === entry.size;
+      })
+      .map((index) => ({ entry, index }));
+  });
+}
+
+/** The copy still exists, and its internal date is far enough back. */
+async function oldEnough(attempt: Attempt, candidates: readonly Due[]): Promise<Due[]> {
+  const { sourceDeletion } = attempt.options;
+  if (sourceDeletion.policy !== 'delete' || candidates.length === 0) return [];
+  const latest = attempt.context.clock.now().getTime() - sourceDeletion.minAgeDays * DAY_MS;
+  const uids = candidates.map(({ index }) => attempt.ledger.record(index).uid as ImapUid);
+  const dates = await attempt.target.internalDates(uids, attempt.signal);
+  return candidates.filter((due, at) => {
+    const date = dates.get(uids[at] as ImapUid);
+    if (date === undefined) copyGone(attempt, due);
+    return date !== undefined && date.getTime() <= latest;
+  });
+}
+
+/** What was settled by an earlier run is read from both sides again: a digest counts only in the run that saw it. */
+async function prove(attempt: Attempt, due: readonly Due[]): Promise<void> {
+  const open = due.filter(({ index }) => !attempt.proven.has(index));
+  const byNumber = Map.groupBy(open, ({ entry }) => entry.number);
+  const entries = [...byNumber.values()].map(([first]) => (first as Due).entry);
+  for await (const got of attempt.source.retrieve(entries, attempt.context.budget, attempt.stop)) {
+    if (got.kind === 'refused') continue;
+    for (const each of byNumber.get(got.entry.number) ?? []) await proveOne(attempt, each, got.bytes);
+    got.release();
+  }
+}
+
+async function proveOne(attempt: Attempt, due: Due, message: Buffer): Promise<void> {
+  const record = attempt.ledger.record(due.index);
+  if (record.fingerprint !== attempt.digests.fingerprint(message)) return;
+  const copy = await attempt.target.read(record.uid as ImapUid, attempt.signal);
+  const result = compareCopy(formSent(message, record.repair), copy);
+  if (result.kind === 'equal') attempt.proven.add(due.index);
+  else if (result.kind === 'gone') copyGone(attempt, due);
+  else {
+    attempt.ledger.amend(due.index, { altered: true });
+    keep(attempt, due, 'altered', result.settlement.reason?.detail ?? '');
+  }
+}
+
+function formSent(message: Buffer, repair: Repaired['repair']): Repaired {
+  const rungs = repairsFor(message, ['literal8', 'lineEndings'], { literal8: true });
+  return rungs.find((form) => form.repair === repair) ?? asIs(message);
+}
+
+/** In the very session that deletes, the message must have the header that the journal knows. */
+async function headersAgree(attempt: Attempt, due: readonly Due[]): Promise<Due[]> {
+  const byNumber = Map.groupBy(due, ({ entry }) => entry.number);
+  const entries = [...byNumber.values()].map(([first]) => (first as Due).entry);
+  const agreed: Due[] = [];
+  for await (const got of attempt.source.headers(entries, attempt.context.budget, attempt.stop)) {
+    if (got.kind === 'refused') continue;
+    const fingerprint = attempt.digests.fingerprint(got.header);
+    const records = byNumber.get(got.entry.number) ?? [];
+    // Several messages may share a UIDL; each has the record of its own header.
+    const own = records.find(
+      ({ index }) =>
+        attempt.ledger.record(index).fingerprint === fingerprint &&
+        !agreed.some((each) => each.index === index),
+    );
+    if (own !== undefined) agreed.push(own);
+  }
+  return agreed;
+}
+
+function copyGone(attempt: Attempt, due: Due): void {
+  const { uid } = attempt.ledger.record(due.index);
+  attempt.ledger.amend(due.index, { uid: null, epoch: null });
+  keep(attempt, due, 'copy_gone', `The copy, UID ${uid}, is not in the destination any more.`);
+}
+
+/** The message stays at the source, and the report says why. */
+function keep(attempt: Attempt, { entry, index }: Due, code: string, detail: string): void {
+  const record = attempt.ledger.record(index);
+  attempt.ledger.amend(index, {}, rowOf(entry.uidl, record, attempt.target.folder.path, { code, detail }));
+}
