@@ -1,6 +1,6 @@
--- A: runId, job, worker, lease, journalVersion, pair (true: the lease on the pair of accounts is held),
--- credentialRetention.
--- Answers {superseded, record?} | {held, by, ms} | {version, n} | {ready} (everything but the pair) |
+-- A: runId, job, worker, lease, journalVersion, pair (true: the lease on the pair of accounts is held), busy
+-- (another run holds it, for so long), busyError, credentialRetention.
+-- Answers {superseded, record?} | {held, by, ms, record?} | {version, n} | {ready} (everything but the pair) |
 -- {claimed, record, journal, intents, epochs, secrets, cleanEnd}
 local now = now_ms()
 if not present() then return { 'superseded' } end
@@ -32,6 +32,11 @@ local version = tonumber(record('journalVersion'))
 if version > A.journalVersion then return { 'version', version } end
 left = fence(RUN, A.lease, now)
 if left > 0 then return { 'held', 'fence', left } end
+if A.busy then
+  enter('waiting', now)
+  redis.call('HSET', RECORD, 'stateReason', 'destination_busy', 'nextRunAt', ms(now + A.busy), 'error', A.busyError)
+  return { 'held', 'pair', A.busy, redis.call('HGETALL', RECORD) }
+end
 if not A.pair then return { 'ready' } end
 
 -- A run that has no end was lost with its worker.

@@ -113,7 +113,7 @@ export class RedisRunJournal implements RunJournal {
     const args = { ...endArguments(end), credentialRetention: credentialRetentionMs };
     const reply = await this.#write(MIGRATION_SCRIPTS.end, args);
     this.#lease.stop();
-    await pairs.release(tenant, pair, runId).catch(() => {
+    await pairs.release(pair, runId).catch(() => {
       // It runs out by itself.
     });
     if (text(reply[0]) !== 'ended') return;
@@ -158,10 +158,10 @@ export class RedisRunJournal implements RunJournal {
 
   async #renew(): Promise<boolean> {
     const { redis, pairs, leaseMs } = this.#context;
-    const { tenant, pair, runId } = this.#run;
+    const { pair, runId } = this.#run;
     const [reply, pairHeld] = await Promise.all([
       run(redis, MIGRATION_SCRIPTS.renew, this.#keys, { runId, lease: leaseMs }),
-      pairs.renew(tenant, pair, runId),
+      pairs.renew(pair, runId),
     ]);
     if (text(reply[0]) !== 'ok' || !pairHeld) return false;
     this.#hear(text(reply[1]) as Wanted);

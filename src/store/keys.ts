@@ -56,6 +56,11 @@ export function pairKey(tenant: string, pair: string): string {
   return `popbridge:${tenant}:{pair:${pair}}:pair`;
 }
 
+/** The lease of the pair: one for all tenants, as the mailboxes are the same whoever moves them. */
+export function pairLeaseKey(pair: string): string {
+  return `popbridge:{pair:${pair}}:lease`;
+}
+
 /** Summaries for lists, the stream of events, and what was fed to it; one hash tag, as one script writes them. */
 export function tenantKeys(tenant: string): { summaries: string; events: string; fed: string } {
   requireTenant(tenant);

@@ -1,5 +1,5 @@
--- One hash per pair of accounts and folder: `active`, the migration that a second one is refused for, and
--- `holder`, the lease of the run at work. A: op, and what it needs.
+-- Two hashes per pair of accounts and folder: per tenant the registration (`active`, the migration that a second one
+-- is refused for), and for all tenants the lease (`holder`, the run at work). A: op, and what it needs.
 local PAIR = KEYS[1]
 local A = cjson.decode(ARGV[1])
 local now = now_ms()
@@ -8,9 +8,8 @@ local function left()
   return tonumber(redis.call('HGET', PAIR, 'until') or '0') - now
 end
 
--- Without a registration the hash lives no longer than its lease.
+-- The hash lives as long as its lease, and one more for the fence.
 local function tidy()
-  if redis.call('HEXISTS', PAIR, 'active') == 1 then return end
   if left() <= 0 then redis.call('DEL', PAIR) else redis.call('PEXPIRE', PAIR, ms(left() + A.lease)) end
 end
 
@@ -24,8 +23,6 @@ function ops.reserve()
     return { 'taken', known[1], known[2], tonumber(known[3] or '0') > now and 1 or 0 }
   end
   redis.call('HSET', PAIR, 'active', A.id, 'stamp', A.stamp, 'pendingUntil', ms(now + A.patience))
-  redis.call('HSETNX', PAIR, 'identity', identity())
-  redis.call('PERSIST', PAIR)
   return { 'reserved' }
 end
 
@@ -35,12 +32,9 @@ function ops.confirm()
   return { 'ok' }
 end
 
--- id, lease: its record is gone.
+-- id: its record is gone.
 function ops.free()
-  if redis.call('HGET', PAIR, 'active') == A.id then
-    redis.call('HDEL', PAIR, 'active', 'stamp', 'pendingUntil')
-    tidy()
-  end
+  if redis.call('HGET', PAIR, 'active') == A.id then redis.call('DEL', PAIR) end
   return { 'ok' }
 end
 

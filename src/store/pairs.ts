@@ -1,7 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import type { MigrationDraft } from '../domain/migration.ts';
 import { guarded, type Reply, run, text } from './db.ts';
-import { pairKey, SHARED_KEYS } from './keys.ts';
+import { pairKey, pairLeaseKey, SHARED_KEYS } from './keys.ts';
 import type { RedisClient } from './redis.ts';
 import { PAIR_SCRIPT } from './scripts.ts';
 
@@ -12,8 +12,8 @@ export type Reservation = { kind: 'reserved' } | { kind: 'taken'; id: string };
 export type PairClaim = { kind: 'acquired' } | { kind: 'held'; by: 'pair' | 'fence'; waitMs: number };
 
 /**
- * Keeps two migrations of one mailbox apart: at the door (`reserve`), and at work (a lease that outlives a deleted
- * record). A registration is never withdrawn when a migration ends; whoever finds it asks the record.
+ * Keeps two migrations of one mailbox apart: at the door (`reserve`, within a tenant), and at work (a lease, across
+ * tenants, that outlives a deleted record). A registration is never withdrawn when a migration ends; whoever finds it asks the record.
  */
 export class Pairs {
   readonly #redis: RedisClient;
@@ -73,29 +73,29 @@ export class Pairs {
 
   /** The record is gone: another migration may take its place. */
   async free(tenant: string, pair: string, id: string): Promise<void> {
-    await this.#run(tenant, pair, { op: 'free', id, lease: this.#leaseMs });
+    await this.#run(tenant, pair, { op: 'free', id });
   }
 
   /** Takes the lease of the pair for a run. */
-  async acquire(tenant: string, pair: string, runId: string): Promise<PairClaim> {
-    const reply = await this.#run(tenant, pair, { op: 'acquire', runId, lease: this.#leaseMs });
+  async acquire(pair: string, runId: string): Promise<PairClaim> {
+    const reply = await this.#onLease(pair, { op: 'acquire', runId, lease: this.#leaseMs });
     if (text(reply[0]) === 'acquired') return { kind: 'acquired' };
     return { kind: 'held', by: text(reply[1]) === 'fence' ? 'fence' : 'pair', waitMs: Number(reply[2]) };
   }
 
   /** Starts the fence, where one is due, while another one is waited for anyway. */
-  async look(tenant: string, pair: string): Promise<void> {
-    await this.#run(tenant, pair, { op: 'look', lease: this.#leaseMs });
+  async look(pair: string): Promise<void> {
+    await this.#onLease(pair, { op: 'look', lease: this.#leaseMs });
   }
 
   /** False when the lease is not held any more. */
-  async renew(tenant: string, pair: string, runId: string): Promise<boolean> {
-    const [kind] = await this.#run(tenant, pair, { op: 'renew', runId, lease: this.#leaseMs });
+  async renew(pair: string, runId: string): Promise<boolean> {
+    const [kind] = await this.#onLease(pair, { op: 'renew', runId, lease: this.#leaseMs });
     return text(kind) === 'ok';
   }
 
-  async release(tenant: string, pair: string, runId: string): Promise<void> {
-    await this.#run(tenant, pair, { op: 'release', runId, lease: this.#leaseMs });
+  async release(pair: string, runId: string): Promise<void> {
+    await this.#onLease(pair, { op: 'release', runId, lease: this.#leaseMs });
   }
 
   async #secret(): Promise<Buffer> {
@@ -104,6 +104,10 @@ export class Pairs {
       await this.#redis.set(key, randomBytes(32), 'NX');
       return (await this.#redis.getBuffer(key)) ?? Buffer.alloc(0);
     });
+  }
+
+  #onLease(pair: string, args: object): Promise<Reply> {
+    return run(this.#redis, PAIR_SCRIPT, [pairLeaseKey(pair)], args);
   }
 
   #run(tenant: string, pair: string, args: object): Promise<Reply> {

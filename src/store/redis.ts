@@ -86,7 +86,9 @@ function account(username: string, password: string): Options {
 }
 
 function sentinelOptions(url: string): Options {
-  const match = /^redis\+sentinel:\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^/]+)\/([^?/]+)(?:\?db=(\d+))?$/.exec(url);
+  const match = /^redis\+sentinel:\/\/(?:([^:@/]*)(?::([^@/]*))?@)?([^/]+)\/([^?/]+)(?:\?db=(\d+))?$/.exec(
+    url,
+  );
   if (match === null)
     throw new RangeError('the Sentinel URL must be redis+sentinel://host:port,…/name with an optional ?db=n');
   const [, username = '', password = '', hosts = '', name = '', db] = match;

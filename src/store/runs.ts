@@ -44,19 +44,21 @@ export class RedisRunStore implements RunStore {
     if (pair === null) return { kind: 'superseded' };
 
     // Asked without the pair first: its lease is not taken for a job that has nothing to do.
-    const first = await this.#ask(job, worker, runId, false);
+    const first = await this.#ask(job, worker, runId, {});
     if (text(first[0]) !== 'ready') {
-      if (text(first[1]) === 'fence') await pairs.look(tenant, pair);
+      if (text(first[1]) === 'fence') await pairs.look(pair);
       return this.#refused(job, first);
     }
     signal.throwIfAborted();
     await due.schedule(tenant, id, 'work', SWEEP_AFTER_MS);
     const since = moment(this.#context.clock);
-    const held = await pairs.acquire(tenant, pair, runId);
-    if (held.kind === 'held') return this.#held(job, held.by, held.waitMs);
-    const reply = await this.#ask(job, worker, runId, true);
+    const held = await pairs.acquire(pair, runId);
+    if (held.kind === 'held' && held.by === 'fence') return this.#held(job, 'fence', held.waitMs);
+    if (held.kind === 'held')
+      return this.#refused(job, await this.#ask(job, worker, runId, { busy: held.waitMs }));
+    const reply = await this.#ask(job, worker, runId, { pair: true });
     if (text(reply[0]) !== 'claimed') {
-      await pairs.release(tenant, pair, runId);
+      await pairs.release(pair, runId);
       return this.#refused(job, reply);
     }
     const record = fields(reply[1]);
@@ -77,7 +79,7 @@ export class RedisRunStore implements RunStore {
     };
   }
 
-  #ask(job: JobRef, worker: string, runId: string, pair: boolean): Promise<Reply> {
+  #ask(job: JobRef, worker: string, runId: string, pair: { pair?: true; busy?: number }): Promise<Reply> {
     const { redis, leaseMs, credentialRetentionMs } = this.#context;
     return run(redis, MIGRATION_SCRIPTS.claim, migrationKeys(job.tenant, job.migrationId), {
       runId,
@@ -85,14 +87,20 @@ export class RedisRunStore implements RunStore {
       worker: worker.toWellFormed(),
       lease: leaseMs,
       journalVersion: JOURNAL_VERSION,
-      pair,
+      pair: false,
+      ...pair,
+      busyError: JSON.stringify(new BridgeError('destination_busy', { side: 'service' }).report()),
       credentialRetention: credentialRetentionMs,
     });
   }
 
   async #refused(job: JobRef, reply: Reply): Promise<Claim> {
     const kind = text(reply[0]);
-    if (kind === 'held') return this.#held(job, text(reply[1]) as 'lease' | 'fence', Number(reply[2]));
+    if (kind === 'held') {
+      if (reply[3] !== undefined)
+        await this.#context.feed.changed(job.tenant, job.migrationId, fields(reply[3]));
+      return this.#held(job, text(reply[1]) as 'lease' | 'fence' | 'pair', Number(reply[2]));
+    }
     if (kind === 'version')
       throw new BridgeError('internal_error', {
         side: 'service',

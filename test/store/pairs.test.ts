@@ -98,6 +98,23 @@ describe('two migrations of one mailbox', () => {
     await next.end(ending('completed'));
   });
 
+  it('of two tenants are kept apart at work, and the second is shown as waiting', async () => {
+    const first = await created(store, 'tenants');
+    const { journal } = await claimed(store, first.job);
+    const second = await store.migrations.create('other', draft('tenants'), credentials());
+    assert.ok(second.kind === 'created');
+    assert.equal((await claim(store, second.job, 'w2')).kind, 'held');
+    const waiting = await store.migrations.get('other', second.migration.id);
+    assert.equal(waiting?.state, 'waiting');
+    assert.equal(waiting?.stateReason, 'destination_busy');
+    assert.equal(waiting?.error?.code, 'destination_busy');
+    assert.ok(Date.parse(waiting?.nextRunAt ?? '') > Date.now());
+    await journal.end(ending('completed'));
+    const next = await claimed(store, second.job, 'w2');
+    assert.equal(next.migration.error, null);
+    await next.journal.end(ending('completed'));
+  });
+
   it('leave no trace of the pair when all of them are erased', async () => {
     const { migration, job } = await created(store, 'traceless');
     const pair = await store.redis.hget(`popbridge:default:{${migration.id}}:record`, 'pair');
