@@ -445,7 +445,6 @@ test('the lock of a process that died is taken over, by one of many', async () =
     await lockDataDir(process.argv[1]); process.kill(process.pid, 'SIGKILL');`;
   const child = spawn(process.execPath, ['--input-type=module', '-e', script, temp.path]);
   await once(child, 'exit');
-  assert((await stat(join(temp.path, 'lock.sock'))).isSocket(), 'it left its socket behind');
   const tries = await Promise.allSettled(Array.from({ length: 5 }, () => lockDataDir(temp.path)));
   const won = tries.filter((one) => one.status === 'fulfilled');
   assert.equal(won.length, 1);

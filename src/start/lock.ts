@@ -1,5 +1,5 @@
-import { createHash, randomBytes } from 'node:crypto';
-import { mkdir, realpath, rename, unlink } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { access, constants, mkdir, realpath, unlink } from 'node:fs/promises';
 import { connect, createServer, type Server } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -9,56 +9,50 @@ import { StartError } from './failure.ts';
 export const MAX_SOCKET_PATH = 103;
 
 /**
- * Takes the data directory for this process: makes it (0700) where missing, proves that it can be written, and
- * holds it by a listening socket in it, which the kernel lets go of however the process ends.
+ * Takes the data directory for this process: makes it (0700) where missing, sees that it can be written, and holds
+ * it by a listening socket, which the kernel lets go of however the process ends.
  * @throws StartError when it cannot be written or another instance has it
  */
 export async function lockDataDir(dir: string): Promise<AsyncDisposable> {
-  const path = await socketPath(dir);
-  const server = (await listen(path, dir)) ?? (await takeOver(path, dir));
+  const name = await lockName(dir);
+  const server = (await listen(name, dir)) ?? (await takeOver(name, dir));
   return {
     [Symbol.asyncDispose]: () => new Promise((resolve) => server.close(() => resolve())),
   };
 }
 
-async function socketPath(dir: string): Promise<string> {
+async function lockName(dir: string): Promise<string> {
   try {
     await mkdir(dir, { recursive: true, mode: 0o700 });
-    const real = await realpath(dir);
-    const path = join(real, 'lock.sock');
-    if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return path;
-    const short = createHash('sha256').update(real).digest('hex').slice(0, 24);
-    return join(tmpdir(), `popbridge-${short}.sock`);
+    await access(dir, constants.W_OK | constants.X_OK);
+    const name = `popbridge-${createHash('sha256')
+      .update(await realpath(dir))
+      .digest('hex')
+      .slice(0, 24)}`;
+    // A Linux abstract socket has no file that a killed process could leave behind, so two starters never have to
+    // agree on who clears it away (unix(7)).
+    return process.platform === 'linux' ? `\0${name}` : join(tmpdir(), `${name}.sock`);
   } catch (error) {
     throw unusable(dir, error);
   }
 }
 
-/** Null when the socket's file is there already. */
-function listen(path: string, dir: string): Promise<Server | null> {
+/** Null when the name is taken. */
+function listen(name: string, dir: string): Promise<Server | null> {
   return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy());
     server.once('error', (error: NodeJS.ErrnoException) =>
       error.code === 'EADDRINUSE' ? resolve(null) : reject(unusable(dir, error)),
     );
-    server.listen(path, () => resolve(server));
+    server.listen(name, () => resolve(server));
   });
 }
 
-/**
- * The file of a process that is gone is moved aside and looked at once more before it is dropped: between look
- * and move another starter may have put its own, living socket there, which then is given back.
- */
-async function takeOver(path: string, dir: string): Promise<Server> {
-  if (await isAlive(path)) throw inUse(dir);
-  const aside = `${path}.${randomBytes(4).toString('hex')}`;
-  await rename(path, aside).catch(() => {});
-  if (await isAlive(aside)) {
-    await rename(aside, path);
-    throw inUse(dir);
-  }
-  await unlink(aside).catch(() => {});
-  const server = await listen(path, dir);
+/** Where sockets are files, one that nobody listens on is of a process that is gone. */
+async function takeOver(name: string, dir: string): Promise<Server> {
+  if (name.startsWith('\0') || (await isAlive(name))) throw inUse(dir);
+  await unlink(name).catch(() => {});
+  const server = await listen(name, dir);
   if (server === null) throw inUse(dir);
   return server;
 }

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { SharedBudget } from '../../src/domain/budget.ts';
 import { headerBlock } from '../../src/domain/header.ts';
-import type { HeaderReply, MailSource, SourceEntry } from '../../src/domain/ports.ts';
-import { entry, isBridgeError, never, takeAll } from '../support/pop3-client.ts';
+import type { MailSource, SourceEntry } from '../../src/domain/ports.ts';
+import { collect, entry, isBridgeError, never, takeAll } from '../support/pop3-client.ts';
 
 /** A server with a mailbox, as the contract sees it. */
 export interface SourceFixture extends AsyncDisposable {
@@ -11,7 +11,10 @@ export interface SourceFixture extends AsyncDisposable {
   messages: readonly Buffer[];
   /** `full`: holds `messages`; `empty`: nothing. */
   source(mailbox: 'full' | 'empty', password?: string): MailSource;
-  /** A mailbox that holds `messages` and is the caller's alone. */
+  /**
+   * A mailbox that holds `messages` and is the caller's alone: for deletion, and for sessions cut while answers are
+   * owed, since Dovecot keeps the lock of about one in 150 of those (seen with 2.3.19 over TLS).
+   */
   fresh(): Promise<MailSource>;
 }
 
@@ -92,7 +95,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
 
     test('ends with the session when stopped while answers are owed', async () => {
       await using fixture = await start();
-      const session = await fixture.source('full').open(never);
+      const session = await (await fixture.fresh()).open(never);
       const entries = await session.list(never);
       const budget = plenty();
       // More than one read of a socket can bring, so that answers are owed after the first message.
@@ -113,7 +116,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
       const entries = await session.list(never);
       const order = [...entries.slice(5), ...entries.slice(0, 5).reverse()];
       const budget = plenty();
-      const replies = await collectHeaders(session.headers(order, budget, never));
+      const replies = await collect(session.headers(order, budget, never));
       await session.quit();
       assert.deepEqual(
         replies.map((reply) => reply.entry),
@@ -133,7 +136,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
       const session = await fixture.source('full').open(never);
       const entries = await session.list(never);
       const budget = new SharedBudget(10);
-      const replies = await collectHeaders(session.headers(entries, budget, never));
+      const replies = await collect(session.headers(entries, budget, never));
       await session.quit();
       assert.ok(
         replies.every((reply, index) => {
@@ -151,7 +154,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
       const [first, second] = await session.list(never);
       assert.ok(first !== undefined && second !== undefined);
       const asked = [first, entry(99_999), second];
-      const replies = await collectHeaders(session.headers(asked, plenty(), never));
+      const replies = await collect(session.headers(asked, plenty(), never));
       assert.deepEqual(
         replies.map((reply) => (reply.kind === 'refused' ? reply.error.code : reply.kind)),
         ['header', 'message_unavailable', 'header'],
@@ -167,7 +170,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
       const entries = await session.list(never);
       const doomed = entries.filter((_, index) => index % 3 === 1);
       await takeAll(session.retrieve(entries.slice(0, 5), plenty(), never));
-      await collectHeaders(session.headers(doomed, plenty(), never));
+      await collect(session.headers(doomed, plenty(), never));
       assert.deepEqual(await session.delete(doomed, never), new Map());
       assert.equal(await session.quit(), true);
       const left = entries.filter((each) => !doomed.includes(each));
@@ -218,7 +221,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
       const session = await source.open(never);
       const entries = await session.list(never);
       const aborted = AbortSignal.abort(reason);
-      await assert.rejects(collectHeaders(session.headers(entries, plenty(), aborted)), reason);
+      await assert.rejects(collect(session.headers(entries, plenty(), aborted)), reason);
       await assert.rejects(session.delete(entries, aborted), reason);
       assert.equal(await session.quit(), true);
       assert.deepEqual(uidls(await listing(source)), uidls(entries));
@@ -249,7 +252,7 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
     test('stops with the reason of the abort, at the door and in the middle', async () => {
       await using fixture = await start();
       const reason = new Error('stop');
-      const source = fixture.source('full');
+      const source = await fixture.fresh();
       await assert.rejects(source.open(AbortSignal.abort(reason)), reason);
       const session = await source.open(never);
       const entries = await session.list(never);
@@ -280,12 +283,6 @@ export function sourceContract(name: string, start: () => Promise<SourceFixture>
 
 function uidls(entries: readonly SourceEntry[]): string[] {
   return entries.map(({ uidl }) => uidl);
-}
-
-async function collectHeaders(replies: AsyncIterable<HeaderReply>): Promise<HeaderReply[]> {
-  const all: HeaderReply[] = [];
-  for await (const reply of replies) all.push(reply);
-  return all;
 }
 
 async function listing(source: MailSource): Promise<SourceEntry[]> {

@@ -305,8 +305,14 @@ class Session {
   }
 }
 
-function fetched(sequence: number, { uid, octets }: StoredMessage, items: string): (string | Buffer)[] {
-  const head = `* ${sequence} FETCH (UID ${uid} RFC822.SIZE ${octets.length}`;
+function fetched(
+  sequence: number,
+  { uid, octets, head: appended }: StoredMessage,
+  items: string,
+): (string | Buffer)[] {
+  // What stood before the literal: `(flags) "date"`.
+  const date = items.includes('INTERNALDATE') ? ` INTERNALDATE ${/"[^"]*"/.exec(appended)?.[0]}` : '';
+  const head = `* ${sequence} FETCH (UID ${uid} RFC822.SIZE ${octets.length}${date}`;
   const whole = items.includes('BODY.PEEK[]');
   if (!whole && !items.includes('HEADER.FIELDS')) return [`${head})`];
   const content = whole ? octets : headerOf(octets);

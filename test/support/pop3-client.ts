@@ -64,8 +64,8 @@ export function entry(number: number, size = 100): SourceEntry {
 }
 
 /** Takes everything, and releases nothing. */
-export async function collect(retrieved: AsyncIterable<Retrieved>): Promise<Retrieved[]> {
-  const all: Retrieved[] = [];
-  for await (const next of retrieved) all.push(next);
+export async function collect<T>(answers: AsyncIterable<T>): Promise<T[]> {
+  const all: T[] = [];
+  for await (const next of answers) all.push(next);
   return all;
 }
