@@ -1,5 +1,8 @@
 import type { Attempt } from './attempt.ts';
+import { BridgeError } from './errors.ts';
+import type { KeyedDigests } from './fingerprint.ts';
 import { rowOf } from './item.ts';
+import type { Ledger } from './ledger.ts';
 import type { ImapUid, SourceEntry } from './ports.ts';
 import { asIs, type Repaired, repairsFor } from './repair.ts';
 import { compareCopy } from './verifier.ts';
@@ -12,22 +15,28 @@ interface Due {
   index: number;
 }
 
+/** What a run remembers of its deletions from one session to the next. */
+export class Deletions {
+  /** UIDL digests that this run need not look at again. */
+  readonly tried = new Set<string>();
+  /** Records marked in a session whose QUIT was not answered: the next listing tells whether they are gone. */
+  readonly unconfirmed = new Set<number>();
+}
+
 /**
  * Deletes from the source what was moved, is old enough, and whose copy was proven in this run. Ends the source
- * session: DELE takes effect with QUIT (RFC 1939 section 6), and only its +OK is recorded. A session that is cut
- * before deletes nothing, or all of it unseen; either way the next run finds out by the listing.
- * @param tried UIDL digests that this run need not look at again; grows
+ * session: DELE takes effect with QUIT (RFC 1939 section 6), and only its +OK is recorded.
  * @param most how many messages one session may delete
  * @returns how many were looked at; fewer than `most`: there are no more
+ * @throws BridgeError connection_lost when QUIT was not answered: nothing was deleted, or all of it unseen
  */
 export async function deleteMoved(
   attempt: Attempt,
   listing: readonly SourceEntry[],
-  tried: Set<string>,
+  deletions: Deletions,
   most: number,
 ): Promise<number> {
-  const candidates = movedMessages(attempt, listing, tried).slice(0, most);
-  for (const { entry } of candidates) tried.add(attempt.digests.uidl(entry.uidl));
+  const candidates = movedMessages(attempt, listing, deletions.tried).slice(0, most);
   const due = await oldEnough(attempt, candidates);
   await prove(attempt, due);
   const agreed = await headersAgree(
@@ -38,14 +47,36 @@ export async function deleteMoved(
   const entries = agreed.map(({ entry }) => entry);
   const refused = await attempt.source.delete(entries, attempt.signal);
   attempt.journal.assertHeld();
-  if (await attempt.source.quit())
-    for (const { entry, index } of agreed) {
-      const refusal = refused.get(entry.number);
-      if (refusal === undefined) attempt.ledger.amend(index, { deleted: true });
-      else keep(attempt, { entry, index }, refusal.code, refusal.detail);
-    }
+  const confirmed = await attempt.source.quit();
+  for (const { entry, index } of agreed) {
+    const refusal = refused.get(entry.number);
+    if (refusal !== undefined) keep(attempt, { entry, index }, refusal.code, refusal.detail);
+    else if (confirmed) attempt.ledger.amend(index, { deleted: true });
+    else deletions.unconfirmed.add(index);
+  }
   await attempt.ledger.flush();
+  if (!confirmed) throw quitUnanswered();
+  for (const { entry } of candidates) deletions.tried.add(attempt.digests.uidl(entry.uidl));
   return candidates.length;
+}
+
+/** What was marked in a session whose QUIT was not answered, and is not listed any more, was deleted. */
+export function confirmByListing(
+  ledger: Ledger,
+  digests: KeyedDigests,
+  listing: readonly SourceEntry[],
+  { unconfirmed }: Deletions,
+): void {
+  if (unconfirmed.size === 0) return;
+  const listed = new Set(listing.map(({ uidl }) => digests.uidl(uidl)));
+  for (const index of unconfirmed)
+    if (!listed.has(ledger.record(index).uidlDigest)) ledger.amend(index, { deleted: true });
+  unconfirmed.clear();
+}
+
+function quitUnanswered(): BridgeError {
+  const detail = 'QUIT was not answered with +OK, so it is not known yet what was deleted';
+  return new BridgeError('connection_lost', { side: 'source', detail });
 }
 
 /** What is settled by a copy in this folder, as far as the journal and the listing tell. */
@@ -70,13 +101,15 @@ function movedMessages(attempt: Attempt, listing: readonly SourceEntry[], tried:
 async function oldEnough(attempt: Attempt, candidates: readonly Due[]): Promise<Due[]> {
   const { sourceDeletion } = attempt.options;
   if (sourceDeletion.policy !== 'delete' || candidates.length === 0) return [];
-  const latest = attempt.context.clock.now().getTime() - sourceDeletion.minAgeDays * DAY_MS;
+  const { minAgeDays } = sourceDeletion;
+  const latest = attempt.context.clock.now().getTime() - minAgeDays * DAY_MS;
   const uids = candidates.map(({ index }) => attempt.ledger.record(index).uid as ImapUid);
   const dates = await attempt.target.internalDates(uids, attempt.signal);
   return candidates.filter((due, at) => {
     const date = dates.get(uids[at] as ImapUid);
     if (date === undefined) copyGone(attempt, due);
-    return date !== undefined && date.getTime() <= latest;
+    // Without a least age a date in the future, of a sender's wrong clock, keeps nothing.
+    return date !== undefined && (minAgeDays === 0 || date.getTime() <= latest);
   });
 }
 

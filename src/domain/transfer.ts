@@ -1,5 +1,5 @@
 import { Attempt, faultOf, type TransferContext } from './attempt.ts';
-import { deleteMoved } from './deletion.ts';
+import { confirmByListing, Deletions, deleteMoved } from './deletion.ts';
 import { Delivery } from './delivery.ts';
 import { keyedDigests } from './fingerprint.ts';
 import { Ledger, type Pending } from './ledger.ts';
@@ -36,7 +36,7 @@ export async function transfer(context: TransferContext): Promise<TransferResult
   const digests = keyedDigests(context.journal.snapshot.digestKey);
   const ledger = new Ledger(context.journal, digests, new RateMeter(context.clock.monotonic));
   let unsettled = !context.journal.snapshot.cleanEnd;
-  const memory: RunMemory = { proven: new Set(), tried: new Set() };
+  const memory: RunMemory = { proven: new Set(), deletions: new Deletions() };
   for (let fruitless = 0; ; ) {
     const before = ledger.length;
     try {
@@ -62,8 +62,7 @@ export async function transfer(context: TransferContext): Promise<TransferResult
 interface RunMemory {
   /** Records whose copy was read in this run and found equal. */
   proven: Set<number>;
-  /** UIDL digests of what need not be looked at for deletion again. */
-  tried: Set<string>;
+  deletions: Deletions;
 }
 
 function isStop({ journal, shutdown }: TransferContext): boolean {
@@ -135,8 +134,10 @@ async function move(
   const { journal, clock } = context;
   const listing = await source.list(journal.lost);
   const { index: epoch, isNew } = epochOf(ledger, target);
-  if (isNew) await rebind(ledger, target, epoch, keyedDigests(journal.snapshot.digestKey), journal.lost);
+  const digests = keyedDigests(journal.snapshot.digestKey);
+  if (isNew) await rebind(ledger, target, epoch, digests, journal.lost);
   let pending = ledger.plan(listing, epoch);
+  confirmByListing(ledger, digests, listing, memory.deletions);
   // People see the total before the first message is over.
   await ledger.flushProgress();
   const stock = await Stock.take(ledger, target, epoch, {
@@ -152,7 +153,7 @@ async function move(
   const part = deletes ? pending.slice(0, DELETING_SESSION) : pending;
   await deliver(attempt, part, listing);
   attempt.assertGoesOn();
-  const looked = deletes ? await deleteMoved(attempt, listing, memory.tried, DELETING_SESSION) : 0;
+  const looked = deletes ? await deleteMoved(attempt, listing, memory.deletions, DELETING_SESSION) : 0;
   if (part.length < pending.length || looked === DELETING_SESSION) return true;
   if (unsettled) await reportTwins(attempt, listing);
   stock.passEnded((await target.refresh(journal.lost)).uidNext);

@@ -141,7 +141,7 @@ export class Pop3Session extends Pop3Command implements SourceSession {
     if (wire !== null && !wire.failed && wire.owed === 0) {
       const { quitMs, updateMs } = this.#options.timeouts;
       const never = new AbortController().signal;
-      const quitting = within(updateMs, 'QUIT', never, (deadline) =>
+      const quitting = within(this.#marked ? updateMs : quitMs, 'QUIT', never, (deadline) =>
         this.#during(deadline, () => this.QUIT()),
       );
       confirmed = await quitting.then(

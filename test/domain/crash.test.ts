@@ -1,13 +1,20 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import type { Clock } from '../../src/domain/clock.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
+import { DEFAULT_OPTIONS, type MigrationOptions } from '../../src/domain/migration.ts';
 import { transfer } from '../../src/domain/transfer.ts';
-import { contextOf, lost, type World, world } from '../support/memory.ts';
+import { contextOf, lost, memoryClock, type World, world } from '../support/memory.ts';
 import { Random } from '../support/random.ts';
 
 class Killed extends Error {}
 
-const ROUNDS = Number(process.argv.find((each) => /^\d+$/.test(each)) ?? 400);
+/** Octets of a connection that is gone arrive within this time. */
+const SETTLE_MS = 10_000;
+
+type Place = World & { options: MigrationOptions };
+
+const ROUNDS = Number(process.argv.find((each) => /^\d+$/.test(each)) ?? 200);
 
 function mailbox(count: number, next: () => number): Buffer[] {
   // Few distinct headers and bodies, so that twins and near-twins are common.
@@ -25,8 +32,17 @@ function tally(messages: readonly Buffer[]): Map<string, number> {
 }
 
 /** One run that a seeded fault ends at a random step. True when it came to its end. */
-async function runWithFault(place: World, next: () => number, spare: boolean): Promise<boolean> {
-  const context = contextOf(place);
+async function runWithFault(place: Place, random: Random, spare: boolean): Promise<boolean> {
+  const next = () => random.next();
+  const clock = memoryClock();
+  const settling: Clock = {
+    ...clock,
+    sleep: async (ms, signal) => {
+      if (ms === SETTLE_MS) place.target.landLate();
+      await clock.sleep(ms, signal);
+    },
+  };
+  const context = contextOf(place, { options: place.options, clock: settling, settleMs: SETTLE_MS });
   let steps = spare ? Number.POSITIVE_INFINITY : Math.floor(next() ** 2 * 600);
   let dead = false;
   const step = (name: string) => {
@@ -43,7 +59,7 @@ async function runWithFault(place: World, next: () => number, spare: boolean): P
   place.source.step = step;
   place.target.step = step;
   place.journal.step = step;
-  if (next() < 0.3) place.target.loseNextAnswer = next() < 0.5 ? 'stored' : 'notStored';
+  if (next() < 0.3) place.target.loseNextAnswer = random.pick(['stored', 'notStored', 'late'] as const);
   try {
     const result = await transfer(context);
     await context.journal.end({
@@ -64,15 +80,20 @@ async function runWithFault(place: World, next: () => number, spare: boolean): P
 it(`keeps every message exactly once through ${ROUNDS} rounds of random faults`, async () => {
   for (let seed = 1; seed <= ROUNDS; seed++) {
     const random = new Random(seed);
-    const next = () => random.next();
-    const place = world(mailbox(20 + Math.floor(next() * 200), next));
-    place.target.multiAppend = next() < 0.7;
-    place.target.uidPlus = next() < 0.7;
-    for (let runs = 1; !(await runWithFault(place, next, runs > 20)); runs++)
-      if (next() < 0.3) place.journal.forget(1 + Math.floor(next() * 6));
-    const expected = tally(place.source.messages.map(({ bytes }) => bytes));
+    const messages = mailbox(20 + random.int(0, 200), () => random.next());
+    const options: MigrationOptions = random.chance(0.5)
+      ? DEFAULT_OPTIONS
+      : { ...DEFAULT_OPTIONS, verify: 'digest', sourceDeletion: { policy: 'delete', minAgeDays: 0 } };
+    const place = { ...world(messages), options };
+    place.target.multiAppend = random.chance(0.7);
+    place.target.uidPlus = random.chance(0.7);
+    for (let runs = 1; !(await runWithFault(place, random, runs > 20)); runs++)
+      if (random.chance(0.3)) place.journal.forget(random.int(1, 6));
+    const expected = tally(messages);
     assert.deepEqual(tally(place.target.stored.map(({ bytes }) => bytes)), expected, `seed ${seed}`);
-    assert.equal(place.journal.settled.length, place.source.messages.length, `seed ${seed}`);
     assert.equal(place.journal.intents.length, 0, `seed ${seed}`);
+    if (options.sourceDeletion.policy === 'delete')
+      assert.equal(place.source.messages.length, 0, `seed ${seed}: all are gone from the source`);
+    else assert.equal(place.journal.settled.length, messages.length, `seed ${seed}`);
   }
 });

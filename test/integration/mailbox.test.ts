@@ -152,6 +152,27 @@ describe('one mailbox', () => {
     }
   });
 
+  it('leaves the source when that is asked for, but for what the destination altered', async () => {
+    const cases = hardCases();
+    await from.deliver(
+      'leaving',
+      cases.map(({ bytes }) => bytes),
+    );
+    const before = await delivered('leaving');
+    const options = { verify: 'digest', sourceDeletion: { policy: 'delete', minAgeDays: 0 } };
+    const { id } = await service.create(migrationBody(from, to, 'leaving', { options }));
+    const { state, progress } = await service.ended(id);
+    assert.equal(state, 'completed');
+    const altered = cases.filter((each) => each.alteredByDovecot === true).length;
+    assert.equal(progress.messages.altered, altered);
+    assert.equal(progress.messages.deletedFromSource, cases.length - altered);
+    const kept = await delivered('leaving');
+    assert.equal(kept.length, altered);
+    const held = (await readFolder(to, 'leaving')).map(({ bytes }) => bytes.toString('latin1'));
+    for (const { uidl, bytes } of before)
+      if (!kept.some((each) => each.uidl === uidl)) assert.ok(held.includes(bytes.toString('latin1')));
+  });
+
   it('pauses within 2 seconds in the middle, and goes on where it was', async () => {
     await from.deliver('paused', variedMailbox(3000, 6));
     const { id } = await service.create(migrationBody(from, to, 'paused', { options: { verify: 'digest' } }));

@@ -142,8 +142,14 @@ export class MemoryTarget implements MailTarget {
   refuse: (message: Outgoing) => string | null = () => null;
   alter: (bytes: Buffer) => Buffer = (bytes) => bytes;
   step: Step = () => {};
-  /** The next release is stored (or not) and its answer lost. */
-  loseNextAnswer: 'stored' | 'notStored' | null = null;
+  /** The answer of the next release is lost: it was stored, or was not, or will be when `landLate` is called. */
+  loseNextAnswer: 'stored' | 'notStored' | 'late' | null = null;
+  #late: Outgoing[] = [];
+
+  /** Octets that lay in a kernel's queue arrive. */
+  landLate(): void {
+    for (const message of this.#late.splice(0)) this.#store(message);
+  }
 
   put(bytes: Buffer): ImapUid {
     return this.#store({ bytes, flags: [], internalDate: new Date(0), literal8: false });
@@ -219,7 +225,8 @@ export class MemoryTarget implements MailTarget {
     await setImmediate();
     const lose = this.loseNextAnswer;
     this.loseNextAnswer = null;
-    if (lose === 'notStored') return { kind: 'unknown', error: lost('destination') };
+    if (lose === 'late') this.#late.push(...group);
+    if (lose === 'notStored' || lose === 'late') return { kind: 'unknown', error: lost('destination') };
     const uids = group.map((message) => this.#store(message));
     if (lose === 'stored') return { kind: 'unknown', error: lost('destination') };
     try {
