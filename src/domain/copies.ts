@@ -63,16 +63,17 @@ export class CopyIndex {
   /**
    * Claims a copy of a message: one with exactly the bytes of one of its forms, or else one that the destination
    * altered.
-   * @param forms what a run may have sent, the message as it is first
+   * @param message as POP3 delivered it, or as it was sent
+   * @param forms what a run may have sent instead of it, and the message as it is; asked for only where a copy is
+   *   nominated
    */
-  async claim(forms: readonly [Repaired, ...Repaired[]]): Promise<Match | null> {
-    const message = forms[0].bytes;
+  async claim(message: Buffer, forms: () => readonly Repaired[]): Promise<Match | null> {
     const nominated = (this.#byNomination.get(nomination(message)) ?? []).filter((each) =>
       this.has(each.uid),
     );
     if (nominated.length === 0) return null;
     nominated.sort((a, b) => Number(b.size === message.length) - Number(a.size === message.length));
-    for (const form of forms) {
+    for (const form of forms()) {
       const digest = sha256(form.bytes);
       const copy = await this.#find(nominated, (digests) => digests.exact === digest);
       if (copy !== null) return this.#take(copy, true, form.repair);

@@ -120,8 +120,11 @@ async function prove(attempt: Attempt, due: readonly Due[]): Promise<void> {
   const entries = [...byNumber.values()].map(([first]) => (first as Due).entry);
   for await (const got of attempt.source.retrieve(entries, attempt.context.budget, attempt.stop)) {
     if (got.kind === 'refused') continue;
-    for (const each of byNumber.get(got.entry.number) ?? []) await proveOne(attempt, each, got.bytes);
-    got.release();
+    try {
+      for (const each of byNumber.get(got.entry.number) ?? []) await proveOne(attempt, each, got.bytes);
+    } finally {
+      got.release();
+    }
   }
 }
 

@@ -190,7 +190,7 @@ export class Delivery {
     const found = await target.scan(stock.bound, null, signal);
     copies.add(found.filter(({ uid }) => this.#attempt.isUnknown(uid)));
     const uids: (ImapUid | null)[] = [];
-    for (const { form } of group) uids.push((await copies.claim([form]))?.uid ?? null);
+    for (const { form } of group) uids.push((await copies.claim(form.bytes, () => [form]))?.uid ?? null);
     return uids;
   }
 

@@ -25,7 +25,13 @@ export async function receive(
   const leave = AbortSignal.any([attempt.stop, attempt.halt.signal]);
   for await (const got of attempt.source.retrieve(entries, attempt.context.budget, leave)) {
     const task = byNumber.get(got.entry.number);
-    if (task !== undefined) await take(attempt, task, got, strays, delivery);
+    try {
+      if (task !== undefined) await take(attempt, task, got, strays, delivery);
+    } catch (error) {
+      // The budget is shared with other mailboxes: it must get its bytes back whatever happens to this one.
+      if (got.kind === 'message') got.release();
+      throw error;
+    }
     if (leave.aborted) return;
   }
 }
@@ -90,7 +96,7 @@ async function isStray(attempt: Attempt, message: Item, candidates: readonly num
   return false;
 }
 
-function formsOf(attempt: Attempt, message: Item): [Repaired, ...Repaired[]] {
+function formsOf(attempt: Attempt, message: Item): Repaired[] {
   // What an earlier run could send does not depend on what this connection offers.
   return [asIs(message.bytes), ...repairsFor(message.bytes, attempt.options.repair, { literal8: true })];
 }
@@ -99,7 +105,7 @@ function formsOf(attempt: Attempt, message: Item): [Repaired, ...Repaired[]] {
 async function isPresent(attempt: Attempt, message: Item): Promise<boolean> {
   const { copies } = attempt.stock;
   if (copies.size === 0) return false;
-  const match = await copies.claim(formsOf(attempt, message));
+  const match = await copies.claim(message.bytes, () => formsOf(attempt, message));
   if (match !== null) settleFound(attempt, message, match);
   return match !== null;
 }

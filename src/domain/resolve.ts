@@ -67,19 +67,21 @@ async function findMembers(
   for await (const got of attempt.source.retrieve(entries, attempt.context.budget, attempt.stop)) {
     const pending = byNumber.get(got.entry.number);
     if (pending === undefined || got.kind === 'refused') continue;
-    const item = itemOf(attempt, pending, got);
-    const position = members.get(pending) as number;
-    const member = intent.members[position] as IntentMember;
-    // Under the same UIDL stands other mail now: not the message that was sent.
-    if (item.fingerprint === member.fingerprint) {
-      const match = await attempt.stock.copies.claim(formsOf(attempt, item, member));
+    try {
+      const item = itemOf(attempt, pending, got);
+      const position = members.get(pending) as number;
+      const member = intent.members[position] as IntentMember;
+      // Under the same UIDL stands other mail now: not the message that was sent.
+      if (item.fingerprint !== member.fingerprint) continue;
+      const match = await attempt.stock.copies.claim(item.bytes, () => formsOf(attempt, item, member));
       if (match === null) missing.push({ pending, fingerprint: item.fingerprint });
       else {
         settleFound(attempt, item, match);
         found.push({ pending, position, uid: match.uid });
       }
+    } finally {
+      got.release();
     }
-    item.release();
   }
   attempt.assertGoesOn();
   return { found, missing };

@@ -24,7 +24,7 @@ export const TOP: BulkCommand = {
   verb: 'TOP',
   argument: ' 0',
   multiLine: true,
-  bytes: ({ size }) => size,
+  bytes: ({ size }) => Math.min(size, HEADER_BYTES),
 };
 export const DELE: BulkCommand = { verb: 'DELE', argument: '', multiLine: false, bytes: () => 0 };
 

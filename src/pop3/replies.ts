@@ -24,6 +24,7 @@ const BY_COMMAND: Readonly<Record<string, Verdict>> = {
   AUTH: { code: 'authentication_failed' },
   UIDL: { code: 'uidl_missing' },
 };
+
 /** What `-ERR` says of one message, whatever else the server means by it; `SYS/TEMP` and `SYS/PERM` apart. */
 const OF_ONE_MESSAGE: Readonly<Record<string, Verdict>> = {
   RETR: { code: 'message_unavailable', recovery: 'final' },

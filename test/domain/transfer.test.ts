@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TransferContext } from '../../src/domain/attempt.ts';
+import { SharedBudget } from '../../src/domain/budget.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
 import { DEFAULT_OPTIONS } from '../../src/domain/migration.ts';
 import { transfer } from '../../src/domain/transfer.ts';
@@ -289,8 +290,18 @@ describe('transfer', () => {
     assert.equal(place.journal.settled.length, 10);
   });
 
+  it('gives the budget back when the destination cannot be asked about a message', async () => {
+    const place = world(mails(50));
+    for (const { bytes } of place.source.messages) place.target.put(bytes);
+    place.target.step = (name) => {
+      if (name === 'target.read') throw new BridgeError('unreachable', { side: 'destination' });
+    };
+    const budget = new SharedBudget(100_000);
+    await assert.rejects(run(place, { budget }), BridgeError);
+    assert.equal(budget.used, 0);
+  });
+
   it('holds no more than the budget, and ends with all of it given back', async () => {
-    const { SharedBudget } = await import('../../src/domain/budget.ts');
     const big = mail(5, 'x'.repeat(50_000));
     const place = world([...mails(100), big, ...mails(100).map((each) => Buffer.concat([each, each]))]);
     const budget = new SharedBudget(2_000);

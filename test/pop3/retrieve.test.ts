@@ -2,16 +2,11 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { SharedBudget } from '../../src/domain/budget.ts';
-import type { Retrieved, SourceEntry, SourceSession } from '../../src/domain/ports.ts';
-import type { Pop3SourceOptions } from '../../src/pop3/index.ts';
+import type { Retrieved } from '../../src/domain/ports.ts';
 import { until } from '../support/net.ts';
-import { collect, entry, isBridgeError, never, pop3Source, takeAll } from '../support/pop3-client.ts';
-import {
-  CAPABILITIES,
-  type Pop3Server,
-  type Pop3ServerOptions,
-  startPop3Server,
-} from '../support/pop3-server.ts';
+import { collect, entry, isBridgeError, never, takeAll } from '../support/pop3-client.ts';
+import { CAPABILITIES, type Pop3ServerOptions } from '../support/pop3-server.ts';
+import { openSession } from '../support/pop3-session.ts';
 
 const KB = 1024;
 
@@ -19,34 +14,9 @@ function mailbox(count: number, bytes: number): Buffer[] {
   return Array.from({ length: count }, (_, n) => Buffer.from(`${String(n).padEnd(bytes - 2, 'x')}\r\n`));
 }
 
-interface Opened extends AsyncDisposable {
-  server: Pop3Server;
-  session: SourceSession;
-  entries: SourceEntry[];
-}
-
-async function open(
-  serverOptions: Pop3ServerOptions,
-  options: Pick<Pop3SourceOptions, 'timeouts' | 'limits'> = {},
-): Promise<Opened> {
-  const server = await startPop3Server(serverOptions);
-  const session = await pop3Source(server, options).open(never);
-  const entries = await session.list(never);
-  server.lines.length = 0;
-  return {
-    server,
-    session,
-    entries,
-    async [Symbol.asyncDispose]() {
-      session.destroy();
-      await server[Symbol.asyncDispose]();
-    },
-  };
-}
-
 suite('retrieving over POP3', () => {
   test('sends the commands of a window in one write', async () => {
-    await using at = await open({ messages: mailbox(500, 100) });
+    await using at = await openSession({ messages: mailbox(500, 100) });
     const before = at.server.peers[0]?.chunks.length ?? 0;
     await takeAll(at.session.retrieve(at.entries, new SharedBudget(KB * KB), never));
     assert.equal(at.server.lines.length, 500);
@@ -55,28 +25,28 @@ suite('retrieving over POP3', () => {
 
   test('keeps as many commands under way as the window has bytes', async () => {
     const options = { limits: { windowBytes: 1_000 } };
-    await using at = await open({ messages: mailbox(200, 100) }, options);
+    await using at = await openSession({ messages: mailbox(200, 100) }, options);
     await takeAll(at.session.retrieve(at.entries, new SharedBudget(KB * KB), never));
     assert.equal(at.server.mostPending, 10);
   });
 
   test('keeps no more commands under way than the window allows', async () => {
     const options = { limits: { windowCommands: 16 } };
-    await using at = await open({ messages: mailbox(200, 100) }, options);
+    await using at = await openSession({ messages: mailbox(200, 100) }, options);
     await takeAll(at.session.retrieve(at.entries, new SharedBudget(KB * KB), never));
     assert.equal(at.server.mostPending, 16);
   });
 
   test('sends one at a time where the server does not say PIPELINING', async () => {
     const capabilities = CAPABILITIES.filter((capability) => capability !== 'PIPELINING');
-    await using at = await open({ messages: mailbox(50, 100), capabilities });
+    await using at = await openSession({ messages: mailbox(50, 100), capabilities });
     await takeAll(at.session.retrieve(at.entries, new SharedBudget(KB * KB), never));
     assert.equal(at.server.lines.length, 50);
     assert.equal(at.server.mostPending, 1);
   });
 
   test('waits for the budget with nothing under way, and takes only what is free otherwise', async () => {
-    await using at = await open({ messages: mailbox(20, 1_000) });
+    await using at = await openSession({ messages: mailbox(20, 1_000) });
     const budget = new SharedBudget(3_500);
     const elsewhere = await budget.reserve(1_500, never);
     const retrieval = at.session.retrieve(at.entries, budget, never);
@@ -101,8 +71,8 @@ suite('retrieving over POP3', () => {
   });
 
   test('two sessions that share a budget smaller than one message both come to their end', async () => {
-    await using one = await open({ messages: mailbox(30, 2_000) });
-    await using two = await open({ messages: mailbox(30, 3_000) });
+    await using one = await openSession({ messages: mailbox(30, 2_000) });
+    await using two = await openSession({ messages: mailbox(30, 3_000) });
     const budget = new SharedBudget(1_000);
     const both = [one, two].map((at) => takeAll(at.session.retrieve(at.entries, budget, never)));
     const counts = (await Promise.all(both)).map(({ length }) => length);
@@ -111,7 +81,7 @@ suite('retrieving over POP3', () => {
   });
 
   test('stops waiting for the budget when aborted', async () => {
-    await using at = await open({ messages: mailbox(2, 1_000) });
+    await using at = await openSession({ messages: mailbox(2, 1_000) });
     const budget = new SharedBudget(1_000);
     const elsewhere = await budget.reserve(1_000, never);
     const abort = new AbortController();
@@ -125,7 +95,7 @@ suite('retrieving over POP3', () => {
 
   test('overdraws the budget by what LIST did not tell, knowingly', async () => {
     const messages = mailbox(1, 50_000);
-    await using at = await open({ messages, sizes: new Map([[1, 10]]) });
+    await using at = await openSession({ messages, sizes: new Map([[1, 10]]) });
     const budget = new SharedBudget(1_000);
     const [message] = await collect(at.session.retrieve(at.entries, budget, never));
     assert.ok(message?.kind === 'message' && message.bytes.equals(messages[0] ?? Buffer.alloc(0)));
@@ -136,7 +106,10 @@ suite('retrieving over POP3', () => {
   });
 
   test('gives back what LIST said too much, before the message is released', async () => {
-    await using at = await open({ messages: mailbox(1, 100), sizes: new Map([[1, 900_000_000_000_000]]) });
+    await using at = await openSession({
+      messages: mailbox(1, 100),
+      sizes: new Map([[1, 900_000_000_000_000]]),
+    });
     const budget = new SharedBudget(1_000);
     const [message] = await collect(at.session.retrieve(at.entries, budget, never));
     assert.equal(budget.used, 100);
@@ -147,7 +120,7 @@ suite('retrieving over POP3', () => {
   test('drops a message larger than allowed, says so, and goes on', async () => {
     const messages = [...mailbox(1, 100), ...mailbox(1, 500 * KB), ...mailbox(1, 100)];
     const sizes = new Map([[2, 100]]);
-    await using at = await open({ messages, sizes }, { limits: { maxMessageBytes: 300 * KB } });
+    await using at = await openSession({ messages, sizes }, { limits: { maxMessageBytes: 300 * KB } });
     const budget = new SharedBudget(KB * KB);
     const all = await collect(at.session.retrieve(at.entries, budget, never));
     assert.deepEqual(
@@ -162,7 +135,7 @@ suite('retrieving over POP3', () => {
     // LIST lies, so that the window alone would let 64 MB in.
     const messages = mailbox(64, KB * KB);
     const sizes = new Map(messages.map((_, n) => [n + 1, 10]));
-    await using at = await open({ messages, sizes }, { limits: { windowBytes: 2 * KB * KB } });
+    await using at = await openSession({ messages, sizes }, { limits: { windowBytes: 2 * KB * KB } });
     const budget = new SharedBudget(64 * KB * KB);
     const retrieval = at.session.retrieve(at.entries, budget, never);
     const first = await retrieval.next();
@@ -179,7 +152,7 @@ suite('retrieving over POP3', () => {
   test('gives a session up for which nobody takes anything', async () => {
     const messages = mailbox(64, KB * KB);
     const limits = { windowBytes: 4 * KB * KB };
-    await using at = await open({ messages }, { limits, timeouts: { stallMs: 50 } });
+    await using at = await openSession({ messages }, { limits, timeouts: { stallMs: 50 } });
     const budget = new SharedBudget(64 * KB * KB);
     const retrieval = at.session.retrieve(at.entries, budget, never);
     release(await retrieval.next());
@@ -191,7 +164,7 @@ suite('retrieving over POP3', () => {
   test('reports what -ERR said of one message, and goes on', async () => {
     const on = { RETR: (line: string) => (line === 'RETR 2' ? '-ERR Message 2 expunged.\r\n' : undefined) };
     for (const windowCommands of [1, 100]) {
-      await using at = await open({ messages: mailbox(3, 100), on }, { limits: { windowCommands } });
+      await using at = await openSession({ messages: mailbox(3, 100), on }, { limits: { windowCommands } });
       const budget = new SharedBudget(KB * KB);
       const all = await collect(at.session.retrieve(at.entries, budget, never));
       const refused = all[1];
@@ -212,7 +185,7 @@ suite('retrieving over POP3', () => {
       },
     };
     for (const count of [2, 5]) {
-      await using at = await open({ messages: mailbox(count, 100), on });
+      await using at = await openSession({ messages: mailbox(count, 100), on });
       const budget = new SharedBudget(KB * KB);
       const retrieval = at.session.retrieve(at.entries, budget, never);
       assert.equal((await retrieval.next()).value?.kind, 'message');
@@ -232,7 +205,7 @@ suite('retrieving over POP3', () => {
         return null;
       },
     };
-    await using at = await open({ messages: mailbox(5, 100), on });
+    await using at = await openSession({ messages: mailbox(5, 100), on });
     const budget = new SharedBudget(KB * KB);
     const retrieval = at.session.retrieve(at.entries, budget, never);
     for (const number of [1, 2]) {
@@ -245,7 +218,7 @@ suite('retrieving over POP3', () => {
   });
 
   test('leaves the session usable when stopped with no answer owed', async () => {
-    await using at = await open({ messages: mailbox(3, 100) }, { limits: { windowCommands: 1 } });
+    await using at = await openSession({ messages: mailbox(3, 100) }, { limits: { windowCommands: 1 } });
     const budget = new SharedBudget(KB * KB);
     for await (const next of at.session.retrieve(at.entries, budget, never)) {
       if (next.kind === 'message') next.release();
@@ -256,13 +229,13 @@ suite('retrieving over POP3', () => {
   });
 
   test('asks for nothing where nothing is wanted', async () => {
-    await using at = await open({ messages: mailbox(3, 100) });
+    await using at = await openSession({ messages: mailbox(3, 100) });
     assert.deepEqual(await takeAll(at.session.retrieve([], new SharedBudget(KB), never)), []);
     assert.deepEqual(at.server.lines, []);
   });
 
   test('takes an empty message for one of no octets', async () => {
-    await using at = await open({ messages: [Buffer.alloc(0), Buffer.from('x\r\n')] });
+    await using at = await openSession({ messages: [Buffer.alloc(0), Buffer.from('x\r\n')] });
     const all = await takeAll(at.session.retrieve([entry(1, 0), entry(2, 3)], new SharedBudget(KB), never));
     assert.deepEqual(
       all.map(({ bytes }) => bytes.toString()),
