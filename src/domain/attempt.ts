@@ -14,7 +14,7 @@ import type {
   SourceSession,
   TargetSession,
 } from './ports.ts';
-import type { Repaired } from './repair.ts';
+import { formSent, type Repaired } from './repair.ts';
 import type { Stock } from './stock.ts';
 import { type Copied, compareCopy, Verifier, type VerifyResult } from './verifier.ts';
 
@@ -141,9 +141,9 @@ export class Attempt {
 
   /** Looks again at a copy whose run died before it was verified. */
   async verifyAgain(item: Item, index: number): Promise<void> {
-    const { uid } = this.ledger.record(index);
+    const { uid, repair } = this.ledger.record(index);
     const bytes = uid === null ? null : await this.target.read(uid, this.signal);
-    const form: Repaired = { repair: null, bytes: item.bytes, literal8: false };
+    const form = formSent(item.bytes, repair);
     this.#verified({ item, form, uid, record: index }, compareCopy(form, bytes));
     item.release();
   }

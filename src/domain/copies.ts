@@ -1,4 +1,4 @@
-import { digestOfAltered, nomination, sha256 } from './fingerprint.ts';
+import { digestOfAltered, isAlterationOf, nomination, sha256 } from './fingerprint.ts';
 import type { Repair } from './migration.ts';
 import type { FoundCopy, ImapUid } from './ports.ts';
 import type { Repaired } from './repair.ts';
@@ -61,26 +61,52 @@ export class CopyIndex {
   }
 
   /**
-   * Claims a copy of a message: one with exactly the bytes of one of its forms, or else one that the destination
-   * altered.
+   * Claims a copy of a message: one with exactly the bytes of one of its forms.
    * @param message as POP3 delivered it, or as it was sent
    * @param forms what a run may have sent instead of it, and the message as it is; asked for only where a copy is
    *   nominated
    */
   async claim(message: Buffer, forms: () => readonly Repaired[]): Promise<Match | null> {
-    const nominated = (this.#byNomination.get(nomination(message)) ?? []).filter((each) =>
-      this.has(each.uid),
-    );
+    const nominated = this.#nominated(message);
     if (nominated.length === 0) return null;
-    nominated.sort((a, b) => Number(b.size === message.length) - Number(a.size === message.length));
     for (const form of forms()) {
       const digest = sha256(form.bytes);
       const copy = await this.#find(nominated, (digests) => digests.exact === digest);
       if (copy !== null) return this.#take(copy, true, form.repair);
     }
-    const altered = digestOfAltered(message);
-    const copy = await this.#find(nominated, (digests) => digests.altered === altered);
+    return null;
+  }
+
+  /** Whether `claimAltered` would find one now. */
+  async hasAltered(message: Buffer): Promise<boolean> {
+    return (await this.#findAltered(message)) !== null;
+  }
+
+  /**
+   * Claims a copy that the destination altered. To be asked only when every message that may own a copy exactly has
+   * been, or a message would take the copy of one that is nearly equal.
+   */
+  async claimAltered(message: Buffer): Promise<Match | null> {
+    const copy = await this.#findAltered(message);
     return copy === null ? null : this.#take(copy, false, null);
+  }
+
+  #nominated(message: Buffer): Copy[] {
+    const copies = (this.#byNomination.get(nomination(message)) ?? []).filter(({ uid }) => this.has(uid));
+    return copies.sort((a, b) => Number(b.size === message.length) - Number(a.size === message.length));
+  }
+
+  async #findAltered(message: Buffer): Promise<Copy | null> {
+    const nominated = this.#nominated(message);
+    if (nominated.length === 0) return null;
+    const altered = digestOfAltered(message);
+    for (const copy of nominated) {
+      const digests = await this.#digests(copy);
+      if (digests?.altered !== altered) continue;
+      const bytes = await this.#read(copy.uid);
+      if (bytes !== null && isAlterationOf(message, bytes)) return copy;
+    }
+    return null;
   }
 
   #take(copy: Copy, exact: boolean, repair: Repair): Match {

@@ -4,7 +4,7 @@ import type { KeyedDigests } from './fingerprint.ts';
 import { rowOf } from './item.ts';
 import type { Ledger } from './ledger.ts';
 import type { ImapUid, SourceEntry } from './ports.ts';
-import { asIs, type Repaired, repairsFor } from './repair.ts';
+import { formSent } from './repair.ts';
 import { compareCopy } from './verifier.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -139,11 +139,6 @@ async function proveOne(attempt: Attempt, due: Due, message: Buffer): Promise<vo
     attempt.ledger.amend(due.index, { altered: true });
     keep(attempt, due, 'altered', result.settlement.reason?.detail ?? '');
   }
-}
-
-function formSent(message: Buffer, repair: Repaired['repair']): Repaired {
-  const rungs = repairsFor(message, ['literal8', 'lineEndings'], { literal8: true });
-  return rungs.find((form) => form.repair === repair) ?? asIs(message);
 }
 
 /** In the very session that deletes, the message must have the header that the journal knows. */

@@ -14,6 +14,8 @@ export const GROUP: GroupLimits = { messages: 128, bytes: 8 * 1024 * 1024, patie
 const SERIES_PART = 1 / 8;
 /** How often a group is uploaded anew whose connection was lost before anything could be stored. */
 const UPLOADS = 3;
+/** How often a group that waits for a lane in its turn looks whether there are still as many. */
+const ROOM_EVERY_MS = 1_000;
 
 interface Sending {
   item: Item;
@@ -31,9 +33,10 @@ export class Delivery {
   /** The last group in the queue for release; a rejection stops all behind it. */
   #turn: Promise<void> = Promise.resolve();
   /** Groups from upload to settlement, oldest first. */
-  readonly #underWay: Promise<void>[] = [];
+  readonly #underWay: { upload: Upload; turn: Promise<void> }[] = [];
   #awaitingTurn = 0;
   #failure: { error: unknown } | null = null;
+  #lookingUp: Promise<void> = Promise.resolve();
 
   constructor(attempt: Attempt) {
     this.#attempt = attempt;
@@ -62,7 +65,7 @@ export class Delivery {
     const drain = () => this.#drain();
     halt.addEventListener('abort', drain);
     const lanes = this.#attempt.target.lanes;
-    const workers = this.#attempt.target.multiAppend ? [this.#groups(lanes)] : this.#series(lanes);
+    const workers = this.#attempt.target.multiAppend ? [this.#groups()] : this.#series(lanes);
     await Promise.allSettled(workers);
     halt.removeEventListener('abort', drain);
     this.#drain();
@@ -84,11 +87,11 @@ export class Delivery {
 
   // ------------------------------------------------------------ groups, released in order
 
-  async #groups(lanes: number): Promise<void> {
+  async #groups(): Promise<void> {
     while (!this.#halted) {
-      if (this.#underWay.length >= lanes) {
+      if (this.#underWay.length >= this.#attempt.target.lanes) {
         // In order, so the first to start is the first to end.
-        await this.#underWay[0]?.catch(() => {});
+        await this.#underWay[0]?.turn.catch(() => {});
         continue;
       }
       const group = await this.#intake.take(() => this.#underWay.length === 0);
@@ -99,12 +102,13 @@ export class Delivery {
   }
 
   #start(group: Sending[]): void {
-    const turn = this.#inTurn(group, this.#upload(group), this.#turn).finally(() => {
+    const upload = this.#upload(group);
+    const turn = this.#inTurn(group, upload, this.#turn).finally(() => {
       this.#underWay.shift();
       this.#intake.nudge();
     });
     this.#turn = turn;
-    this.#underWay.push(turn);
+    this.#underWay.push({ upload, turn });
     turn.catch((error: unknown) => this.#fail(error));
   }
 
@@ -124,10 +128,11 @@ export class Delivery {
   }
 
   async #settle(group: Sending[], upload: Upload, early: AppendOutcome | null): Promise<void> {
+    const { bound } = this.#attempt.stock;
     let outcome = early ?? (await this.#release(group, upload));
     for (let uploads = 1; outcome.kind === 'unsent' && uploads < UPLOADS; uploads++)
       outcome = await this.#send(group);
-    if (outcome.kind === 'appended') await this.#appended(group, outcome.uids);
+    if (outcome.kind === 'appended') await this.#appended(group, outcome.uids, bound);
     else if (outcome.kind === 'refused') await this.#refused(group, outcome.error);
     else throw outcome.error;
     // Commit n and intent n + 1 go in one call where the next group is ready for its release.
@@ -143,8 +148,21 @@ export class Delivery {
   }
 
   async #send(group: Sending[]): Promise<AppendOutcome> {
+    this.#makeRoom();
     const upload = this.#upload(group);
-    return (await upload.ready) ?? this.#release(group, upload);
+    // Lanes may become fewer while it waits for one.
+    const looking = setInterval(() => this.#makeRoom(), ROOM_EVERY_MS);
+    const early = await upload.ready.finally(() => clearInterval(looking));
+    return early ?? this.#release(group, upload);
+  }
+
+  /**
+   * The group whose turn it is must not wait for a lane that a later one keeps until its own turn: where lanes
+   * became fewer than groups are under way, the last ones are thrown away and uploaded anew in their turn.
+   */
+  #makeRoom(): void {
+    const kept = Math.max(this.#attempt.target.lanes, 1);
+    for (const { upload } of this.#underWay.slice(kept)) upload.abandon();
   }
 
   /** Intent before effect: no last octet leaves before the intent's reply and a look at the lease. */
@@ -173,8 +191,21 @@ export class Delivery {
     };
   }
 
-  async #appended(group: readonly Sending[], uids: ImapUid[] | null): Promise<void> {
-    const found = uids ?? (await this.#lookUp(group));
+  /**
+   * @param uids null: RFC 4315 UIDPLUS is missing, or its answer was implausible; then they are looked up before the
+   *   commit
+   * @param bound UIDNEXT was at least this when the append began
+   */
+  #appended(group: readonly Sending[], uids: ImapUid[] | null, bound: ImapUid): Promise<void> {
+    // One at a time: what a look-up finds is settled before the next one asks what is unknown.
+    const settled = this.#lookingUp.then(async () => {
+      this.#settleCopied(group, uids ?? (await this.#lookUp(group, bound)));
+    });
+    this.#lookingUp = settled.catch(() => {});
+    return settled;
+  }
+
+  #settleCopied(group: readonly Sending[], found: readonly (ImapUid | null)[]): void {
     this.#attempt.stock.acknowledge(found);
     const copied = group.map(({ item, form }, at) => {
       const uid = found[at] ?? null;
@@ -183,11 +214,11 @@ export class Delivery {
     this.#attempt.verifier.add(copied);
   }
 
-  /** RFC 4315 UIDPLUS is missing, or its answer was implausible: the UIDs are looked up before the commit. */
-  async #lookUp(group: readonly Sending[]): Promise<(ImapUid | null)[]> {
-    const { target, stock, signal } = this.#attempt;
+  // From where the append began, not from the bound of now: another lane's later UID may have been told first.
+  async #lookUp(group: readonly Sending[], bound: ImapUid): Promise<(ImapUid | null)[]> {
+    const { target, signal } = this.#attempt;
     const copies = new CopyIndex((uid) => target.read(uid, signal));
-    const found = await target.scan(stock.bound, null, signal);
+    const found = await target.scan(bound, null, signal);
     copies.add(found.filter(({ uid }) => this.#attempt.isUnknown(uid)));
     const uids: (ImapUid | null)[] = [];
     for (const { form } of group) uids.push((await copies.claim(form.bytes, () => [form]))?.uid ?? null);
@@ -201,8 +232,9 @@ export class Delivery {
     const middle = Math.ceil(group.length / 2);
     for (const half of [group.slice(0, middle), group.slice(middle)]) {
       this.#attempt.assertGoesOn();
+      const { bound } = this.#attempt.stock;
       const outcome = await this.#send(half);
-      if (outcome.kind === 'appended') await this.#appended(half, outcome.uids);
+      if (outcome.kind === 'appended') await this.#appended(half, outcome.uids, bound);
       else if (outcome.kind === 'refused') await this.#refused(half, outcome.error);
       else throw outcome.error;
     }
@@ -214,8 +246,9 @@ export class Delivery {
     const forms = refusal.code === 'message_too_large' ? [] : repairsFor(item.bytes, options.repair, target);
     for (const form of forms) {
       const group = [{ item, form }];
+      const { bound } = this.#attempt.stock;
       const outcome = await this.#send(group);
-      if (outcome.kind === 'appended') return this.#appended(group, outcome.uids);
+      if (outcome.kind === 'appended') return this.#appended(group, outcome.uids, bound);
       if (outcome.kind !== 'refused' || outcome.error.scope !== 'message') throw outcome.error;
       error = outcome.error;
     }
@@ -260,8 +293,9 @@ export class Delivery {
   }
 
   async #appendSingle(sending: Sending): Promise<void> {
+    const { bound } = this.#attempt.stock;
     const outcome = await this.#sendSingle(sending);
-    if (outcome.kind === 'appended') return this.#appended([sending], outcome.uids);
+    if (outcome.kind === 'appended') return this.#appended([sending], outcome.uids, bound);
     if (outcome.kind !== 'refused' || outcome.error.scope !== 'message') throw outcome.error;
     await this.#repair(sending, outcome.error);
   }

@@ -40,10 +40,14 @@ export function nomination(header: Buffer): string {
   return NOMINATING_FIELDS.map((name) => (fields.get(name) ?? '').replace(/[^!-WYZ[-~]/g, '')).join('\n');
 }
 
+const CR = 13;
+const LF = 10;
+const X = 0x58;
+
 /**
  * A message with every alteration undone that servers were seen to make while answering OK: CR dropped or added,
- * NUL stored as 0x80, 8-bit header octets as `X`, a last line end added (PROTOCOL-FACTS 8 to 10). Two messages
- * that are equal in this form differ in nothing else, so it confirms a copy that the destination altered.
+ * NUL stored as 0x80, 8-bit header octets as `X`, a last line end added (PROTOCOL-FACTS 8 to 10). Equal forms
+ * nominate an altered copy; {@link isAlterationOf} confirms it.
  * @returns hex SHA-256 of that form
  */
 export function digestOfAltered(message: Buffer): string {
@@ -52,10 +56,30 @@ export function digestOfAltered(message: Buffer): string {
   let length = 0;
   for (let at = 0; at < message.length; at++) {
     const octet = message[at] as number;
-    if (octet === 13) continue;
+    if (octet === CR) continue;
     const munged = octet === 0 ? 0x80 : octet;
-    out[length++] = at < headerLength && munged >= 0x80 ? 0x58 : munged;
+    out[length++] = at < headerLength && munged >= 0x80 ? X : munged;
   }
-  while (length > 0 && out[length - 1] === 10) length--;
+  while (length > 0 && out[length - 1] === LF) length--;
   return sha256(out.subarray(0, length));
+}
+
+/**
+ * Whether a server can have made this copy of this message by the alterations above. Not the other way round, and
+ * not by way of a third one: another 8-bit octet, or an end that is missing, is another message.
+ */
+export function isAlterationOf(message: Buffer, copy: Buffer): boolean {
+  const headerLength = headerBlock(message).length;
+  let at = 0;
+  for (let from = 0; from < message.length; from++) {
+    const octet = message[from] as number;
+    if (octet === CR) continue;
+    while (copy[at] === CR) at++;
+    const stored = copy[at++];
+    const munged = (octet === 0 && stored === 0x80) || (octet >= 0x80 && from < headerLength && stored === X);
+    if (stored !== octet && !munged) return false;
+  }
+  while (copy[at] === CR) at++;
+  if (copy[at] === LF && message.at(-1) !== LF) at++;
+  return at === copy.length;
 }

@@ -43,6 +43,10 @@ export class Ledger {
   readonly epochs: Epoch[];
   readonly intents = new Map<string, Intent>();
   readonly #consumed = new Set<number>();
+  /** Failures that this run has tried again: not once more in its next session. */
+  readonly #retried = new Set<number>();
+  /** How many messages of a UIDL this run has looked at, of those whose UIDL alone is not believed. */
+  readonly #compared = new Map<string, number>();
   #counts = noCounts();
   #settledBytes = 0;
   #remaining: { messages: number; bytes: number } | null = null;
@@ -64,6 +68,11 @@ export class Ledger {
 
   get length(): number {
     return this.#length;
+  }
+
+  /** Records that no flush has taken yet. */
+  get unwritten(): number {
+    return this.#length - this.#committed;
   }
 
   record(index: number): JournalRecord {
@@ -100,7 +109,7 @@ export class Ledger {
     let bytes = 0;
     listing.forEach((entry, at) => {
       const uidlDigest = digests[at] as string;
-      const task = this.#task(entry, uidlDigest, seen.get(uidlDigest) === 1, epoch);
+      const task = this.#task(entry, uidlDigest, seen.get(uidlDigest) ?? 1, epoch);
       if (task === null) return;
       pending.push({ entry, uidlDigest, ...task });
       if (task.task !== 'verify') bytes += entry.size;
@@ -113,18 +122,19 @@ export class Ledger {
   #task(
     entry: SourceEntry,
     digest: string,
-    onceInListing: boolean,
+    listed: number,
     epoch: number,
   ): Pick<Pending, 'task' | 'records'> | null {
     const records = this.#byUidl.get(digest) ?? [];
     const only = records[0];
     if (only === undefined) return { task: 'new', records: [] };
     const record = this.record(only);
-    if (!onceInListing || records.length > 1 || record.size !== entry.size)
-      return { task: 'compare', records };
+    // RFC 1939 section 7 forbids a UIDL to be used again only while its message exists.
+    if (listed > 1 || records.length > 1 || record.size !== entry.size || record.deleted)
+      return (this.#compared.get(digest) ?? 0) >= listed ? null : { task: 'compare', records };
     this.#consumed.add(only);
     if (record.outcome === 'failed') {
-      if (!this.#journal.snapshot.retryFailed) return null;
+      if (!this.#journal.snapshot.retryFailed || this.#retried.has(only)) return null;
       this.#uncount(record);
       return { task: 'retry', records };
     }
@@ -139,9 +149,14 @@ export class Ledger {
   drifted(pending: readonly Pending[], listed: number): Map<string, number[]> {
     const strays = new Map<string, number[]>();
     const isNew = pending.filter((each) => each.task === 'new').length;
-    if (this.#length === 0 || isNew * 2 <= listed) return strays;
+    const gone: number[] = [];
     for (let index = 0; index < this.#length; index++) {
-      if (this.#consumed.has(index)) continue;
+      const { outcome, deleted } = this.record(index);
+      if (!this.#consumed.has(index) && !deleted && outcome !== 'failed') gone.push(index);
+    }
+    // A run that was cut short in the middle of it leaves few new ones, and about as many records without a message.
+    if (isNew * 2 <= listed && gone.length * 2 < isNew) return strays;
+    for (const index of gone) {
       const { fingerprint } = this.record(index);
       strays.set(fingerprint, [...(strays.get(fingerprint) ?? []), index]);
     }
@@ -149,8 +164,9 @@ export class Ledger {
   }
 
   /** A pending message is settled after all, by a record that exists. */
-  recognise(entry: SourceEntry, index: number): void {
+  recognise({ entry, uidlDigest }: Pending, index: number): void {
     this.#consumed.add(index);
+    this.#noteCompared(uidlDigest);
     this.#leaveRemaining(entry.size);
   }
 
@@ -163,6 +179,8 @@ export class Ledger {
     else this.#overwrite(index, record);
     this.#index(index, record);
     this.#consumed.add(index);
+    if (pending.task === 'compare') this.#noteCompared(pending.uidlDigest);
+    if (retried !== undefined) this.#retried.add(retried);
     if (retried !== undefined) this.#waiting.updates.set(index, record);
     if (detail !== null) this.#waiting.details.set(index, detail);
     else if (retried !== undefined) this.#waiting.dropDetails.add(index);
@@ -265,6 +283,10 @@ export class Ledger {
   counts(): Record<Outcome, number> & { bytes: number } {
     const { copied, alreadyPresent, skipped, failed } = this.#counts;
     return { copied, alreadyPresent, skipped, failed, bytes: this.#settledBytes };
+  }
+
+  #noteCompared(uidlDigest: string): void {
+    this.#compared.set(uidlDigest, (this.#compared.get(uidlDigest) ?? 0) + 1);
   }
 
   #push(record: JournalRecord): void {

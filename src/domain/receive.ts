@@ -2,6 +2,7 @@ import type { Attempt } from './attempt.ts';
 import type { Match } from './copies.ts';
 import type { Delivery } from './delivery.ts';
 import { BridgeError } from './errors.ts';
+import { digestOfAltered } from './fingerprint.ts';
 import { type Item, item } from './item.ts';
 import type { Pending } from './ledger.ts';
 import type { Retrieved } from './ports.ts';
@@ -12,6 +13,9 @@ import { compareCopy } from './verifier.ts';
  * Reads pending messages from the source, settles those that need no append, and hands the others on. Ends with
  * the last message or when the run is to stop.
  * @param strays records whose UIDL is gone from the listing, by fingerprint (see Ledger.drifted)
+ * @param altered what to do with a message of which the destination seems to hold an altered copy: `defer` until all
+ *   that may own it exactly have been asked, then `claim`
+ * @returns the deferred ones
  * @throws BridgeError when the source session ends
  */
 export async function receive(
@@ -19,39 +23,67 @@ export async function receive(
   pending: readonly Pending[],
   strays: Map<string, number[]>,
   delivery: Delivery,
-): Promise<void> {
+  altered: 'defer' | 'claim',
+): Promise<Pending[]> {
+  const deferred: Pending[] = [];
   const byNumber = new Map(pending.map((each) => [each.entry.number, each]));
   const entries = pending.map((each) => each.entry);
   const leave = AbortSignal.any([attempt.stop, attempt.halt.signal]);
   for await (const got of attempt.source.retrieve(entries, attempt.context.budget, leave)) {
     const task = byNumber.get(got.entry.number);
     try {
-      if (task !== undefined) await take(attempt, task, got, strays, delivery);
+      const settled = task === undefined || (await take(attempt, task, got, strays, delivery, altered));
+      if (!settled) deferred.push(task);
     } catch (error) {
       // The budget is shared with other mailboxes: it must get its bytes back whatever happens to this one.
       if (got.kind === 'message') got.release();
       throw error;
     }
-    if (leave.aborted) return;
+    // What needs no append is written down as it goes, too.
+    if (attempt.ledger.unwritten >= attempt.context.group.messages) await attempt.ledger.flush();
+    if (leave.aborted) break;
   }
+  return deferred;
 }
 
+/** @returns false: to be asked again later */
 async function take(
   attempt: Attempt,
   pending: Pending,
   got: Retrieved,
   strays: Map<string, number[]>,
   delivery: Delivery,
-): Promise<void> {
+  altered: 'defer' | 'claim',
+): Promise<boolean> {
   if (got.kind === 'refused') {
     if (pending.task !== 'verify') attempt.failed(pending, NO_FINGERPRINT, null, got.error);
-    return;
+    return true;
   }
   const message = itemOf(attempt, pending, got);
-  if (pending.task === 'verify') await attempt.verifyAgain(message, pending.records[0] as number);
-  else if ((await isSettled(attempt, message, strays)) || (await isPresent(attempt, message)))
-    message.release();
+  if (pending.task === 'verify') {
+    await attempt.verifyAgain(message, pending.records[0] as number);
+    return true;
+  }
+  const settled = await settledAlready(attempt, message, strays, altered);
+  if (settled !== 'no') message.release();
   else if (!isRefusedAtOnce(attempt, message)) delivery.add(message);
+  return settled !== 'later';
+}
+
+async function settledAlready(
+  attempt: Attempt,
+  message: Item,
+  strays: Map<string, number[]>,
+  altered: 'defer' | 'claim',
+): Promise<'yes' | 'no' | 'later'> {
+  const { copies } = attempt.stock;
+  if (await isSettled(attempt, message, strays)) return 'yes';
+  if (copies.size === 0) return 'no';
+  if (await isPresent(attempt, message)) return 'yes';
+  if (altered === 'defer') return (await copies.hasAltered(message.bytes)) ? 'later' : 'no';
+  const match = await copies.claimAltered(message.bytes);
+  if (match !== null) settleFound(attempt, message, match);
+  return match === null ? 'no' : 'yes';
 }
 
 // A message that was never seen has no header to take a fingerprint of.
@@ -73,7 +105,8 @@ async function isSettled(attempt: Attempt, message: Item, strays: Map<string, nu
       ledger.record(index).fingerprint === fingerprint,
   );
   if (known !== undefined) {
-    ledger.recognise(pending.entry, known);
+    if (ledger.record(known).size !== pending.entry.size) ledger.amend(known, { size: pending.entry.size });
+    ledger.recognise(pending, known);
     return true;
   }
   return pending.task === 'new' && (await isStray(attempt, message, strays.get(fingerprint) ?? []));
@@ -88,9 +121,12 @@ async function isStray(attempt: Attempt, message: Item, candidates: readonly num
     if (record.uid === null || record.epoch !== epoch) continue;
     const copy = await target.read(record.uid, signal);
     const forms = record.repair === null ? [asIs(message.bytes)] : formsOf(attempt, message);
-    if (!forms.some((form) => compareCopy(form, copy).kind === 'equal')) continue;
+    const equal = forms.some((form) => compareCopy(form, copy).kind === 'equal');
+    const altered =
+      record.altered && copy !== null && digestOfAltered(copy) === digestOfAltered(message.bytes);
+    if (!equal && !altered) continue;
     ledger.amend(index, { uidlDigest: pending.uidlDigest, size: pending.entry.size });
-    ledger.recognise(pending.entry, index);
+    ledger.recognise(pending, index);
     return true;
   }
   return false;
@@ -103,9 +139,7 @@ function formsOf(attempt: Attempt, message: Item): Repaired[] {
 
 /** Whether the destination holds it already: from before, or from an append that nobody wrote down. */
 async function isPresent(attempt: Attempt, message: Item): Promise<boolean> {
-  const { copies } = attempt.stock;
-  if (copies.size === 0) return false;
-  const match = await copies.claim(message.bytes, () => formsOf(attempt, message));
+  const match = await attempt.stock.copies.claim(message.bytes, () => formsOf(attempt, message));
   if (match !== null) settleFound(attempt, message, match);
   return match !== null;
 }

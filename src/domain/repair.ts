@@ -30,6 +30,12 @@ export function repairsFor(
   return rungs;
 }
 
+/** What a message was sent as when its record names this rung. */
+export function formSent(message: Buffer, repair: Repair): Repaired {
+  const rungs = repairsFor(message, ['literal8', 'lineEndings'], { literal8: true });
+  return rungs.find((form) => form.repair === repair) ?? asIs(message);
+}
+
 /** Bare LF and bare CR become CRLF (RFC 5322 section 2.3). */
 export function withCrlf(message: Buffer): Buffer {
   return Buffer.from(message.toString('latin1').replace(/\r\n|\r|\n/g, '\r\n'), 'latin1');

@@ -2,7 +2,7 @@ import type { Attempt } from './attempt.ts';
 import type { Item } from './item.ts';
 import type { Intent, IntentMember } from './journal.ts';
 import type { Pending } from './ledger.ts';
-import type { ImapUid } from './ports.ts';
+import type { ImapUid, SourceEntry } from './ports.ts';
 import { itemOf, settleFound } from './receive.ts';
 import { asIs, repairsFor } from './repair.ts';
 
@@ -14,7 +14,18 @@ interface Found {
 
 interface Missing {
   pending: Pending;
+  /** Empty until it was retrieved and seen to be the message that was sent. */
   fingerprint: string;
+  mayBeAltered?: boolean;
+}
+
+/** What is known of one intent. */
+interface Inquiry {
+  intent: Intent;
+  /** By position in the group. */
+  members: Map<Pending, number>;
+  found: Found[];
+  missing: Missing[];
 }
 
 /**
@@ -22,23 +33,51 @@ interface Missing {
  * arrived are settled and leave `pending`; the rest is believed absent and stays there.
  * @returns what is still pending, in the same order
  */
-export async function resolveIntents(attempt: Attempt, pending: readonly Pending[]): Promise<Pending[]> {
+export async function resolveIntents(
+  attempt: Attempt,
+  pending: readonly Pending[],
+  listing: readonly SourceEntry[],
+): Promise<Pending[]> {
+  const inquiries = inquiriesOf(attempt, pending);
+  if (inquiries.length === 0) return [...pending];
+  // A copy goes to its exact owner first, whichever intent that one is in.
+  for (const inquiry of inquiries) await findMembers(attempt, inquiry, 'exact');
+  for (const inquiry of inquiries) await findMembers(attempt, inquiry, 'altered');
   const settled = new Set<Pending>();
-  for (const intent of [...attempt.ledger.intents.values()]) {
-    const members = membersOf(intent, pending, settled);
-    const { found, missing } = await findMembers(attempt, intent, members);
-    for (const { pending } of found) settled.add(pending);
-    if (intent.atomic && isProven(attempt, intent, found))
-      for (const { pending, fingerprint } of missing) {
-        // It arrived with its group, and somebody moved or expunged it since: never appended again.
-        attempt.settle(pending, fingerprint, null, { outcome: 'copied' });
-        settled.add(pending);
-      }
-    attempt.ledger.closeIntent(intent.id);
-    await attempt.ledger.flush();
-    attempt.assertGoesOn();
+  const listed = new Set(listing.map(({ uidl }) => attempt.digests.uidl(uidl)));
+  for (const inquiry of inquiries) {
+    for (const each of conclude(attempt, inquiry)) settled.add(each);
+    // A member that is not listed now may be so again: until then nobody knows what became of it.
+    const isAccountedFor = ({ uidlDigest }: IntentMember) =>
+      listed.has(uidlDigest) || attempt.ledger.recordsOf(uidlDigest).length > 0;
+    if (inquiry.intent.members.every(isAccountedFor)) attempt.ledger.closeIntent(inquiry.intent.id);
   }
+  await attempt.ledger.flush();
+  attempt.assertGoesOn();
   return pending.filter((each) => !settled.has(each));
+}
+
+function inquiriesOf(attempt: Attempt, pending: readonly Pending[]): Inquiry[] {
+  const taken = new Set<Pending>();
+  return [...attempt.ledger.intents.values()].map((intent) => {
+    const members = membersOf(intent, pending, taken);
+    for (const each of members.keys()) taken.add(each);
+    const missing = [...members.keys()].map((each) => ({ pending: each, fingerprint: '' }));
+    return { intent, members, found: [], missing };
+  });
+}
+
+/** @returns what is settled */
+function conclude(attempt: Attempt, { intent, found, missing }: Inquiry): Pending[] {
+  const settled = found.map(({ pending }) => pending);
+  if (!intent.atomic || !isProven(attempt, intent, found)) return settled;
+  for (const { pending, fingerprint } of missing) {
+    // It arrived with its group, and somebody moved or expunged it since: never appended again.
+    if (fingerprint === '') continue;
+    attempt.settle(pending, fingerprint, null, { outcome: 'copied' });
+    settled.push(pending);
+  }
+  return settled;
 }
 
 function membersOf(intent: Intent, pending: readonly Pending[], settled: Set<Pending>): Map<Pending, number> {
@@ -55,36 +94,39 @@ function membersOf(intent: Intent, pending: readonly Pending[], settled: Set<Pen
   return members;
 }
 
-async function findMembers(
-  attempt: Attempt,
-  intent: Intent,
-  members: Map<Pending, number>,
-): Promise<{ found: Found[]; missing: Missing[] }> {
-  const found: Found[] = [];
-  const missing: Missing[] = [];
-  const byNumber = new Map([...members.keys()].map((each) => [each.entry.number, each]));
-  const entries = [...members.keys()].map((each) => each.entry);
+/** Asks for the members that are still missing, and keeps those that stay so. */
+async function findMembers(attempt: Attempt, inquiry: Inquiry, how: 'exact' | 'altered'): Promise<void> {
+  const { copies } = attempt.stock;
+  const asked = inquiry.missing.filter((each) => how === 'exact' || each.mayBeAltered === true);
+  const byNumber = new Map(asked.map((each) => [each.pending.entry.number, each]));
+  const entries = asked.map(({ pending }) => pending.entry);
+  const found = new Set<Missing>();
   for await (const got of attempt.source.retrieve(entries, attempt.context.budget, attempt.stop)) {
-    const pending = byNumber.get(got.entry.number);
-    if (pending === undefined || got.kind === 'refused') continue;
+    const asking = byNumber.get(got.entry.number);
+    if (asking === undefined || got.kind === 'refused') continue;
     try {
-      const item = itemOf(attempt, pending, got);
-      const position = members.get(pending) as number;
-      const member = intent.members[position] as IntentMember;
+      const item = itemOf(attempt, asking.pending, got);
+      const position = inquiry.members.get(asking.pending) as number;
+      const member = inquiry.intent.members[position] as IntentMember;
       // Under the same UIDL stands other mail now: not the message that was sent.
       if (item.fingerprint !== member.fingerprint) continue;
-      const match = await attempt.stock.copies.claim(item.bytes, () => formsOf(attempt, item, member));
-      if (match === null) missing.push({ pending, fingerprint: item.fingerprint });
+      const match =
+        how === 'exact'
+          ? await copies.claim(item.bytes, () => formsOf(attempt, item, member))
+          : await copies.claimAltered(item.bytes);
+      asking.fingerprint = item.fingerprint;
+      if (match === null) asking.mayBeAltered = how === 'exact' && (await copies.hasAltered(item.bytes));
       else {
         settleFound(attempt, item, match);
-        found.push({ pending, position, uid: match.uid });
+        inquiry.found.push({ pending: asking.pending, position, uid: match.uid });
+        found.add(asking);
       }
     } finally {
       got.release();
     }
   }
   attempt.assertGoesOn();
-  return { found, missing };
+  inquiry.missing = inquiry.missing.filter((each) => !found.has(each));
 }
 
 function formsOf(attempt: Attempt, item: Item, member: IntentMember) {

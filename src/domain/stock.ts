@@ -88,6 +88,9 @@ export class Stock {
   }
 }
 
+/** In a folder where others' mail comes and goes all the time two scans may never agree. */
+const MOST_SCANS = 6;
+
 // DESIGN 4: floor = min(open intents' bounds, mark), or 1 where there is no mark. It holds too when Redis lost
 // its last writes, since those are a suffix.
 function floorOf(epoch: Epoch, ledger: Ledger, index: number): ImapUid {
@@ -102,7 +105,7 @@ async function settledScan(
 ): Promise<FoundCopy[]> {
   let found = await target.scan(floor, null, options.signal);
   if (!options.unsettled) return found;
-  for (let agreed = false; !agreed; ) {
+  for (let agreed = false, scans = 1; !agreed && scans < MOST_SCANS; scans++) {
     await options.settle();
     const again = await target.scan(floor, null, options.signal);
     agreed = again.length === found.length && again.every(({ uid }, at) => uid === found[at]?.uid);
@@ -112,19 +115,20 @@ async function settledScan(
 }
 
 /** The index of the folder's epoch in the ledger; a folder under a new UIDVALIDITY becomes a new epoch. */
-export function epochOf(ledger: Ledger, target: TargetSession): { index: number; isNew: boolean } {
+export function epochOf(ledger: Ledger, target: TargetSession): number {
   const { path, uidValidity, uidNext } = target.folder;
   const known = ledger.epochs.findIndex((epoch) => epoch.path === path && epoch.uidValidity === uidValidity);
-  if (known !== -1) return { index: known, isNew: false };
+  if (known !== -1) return known;
   ledger.epochs.push({ path, uidValidity, firstUidNext: uidNext, mark: null });
   const index = ledger.epochs.length - 1;
   ledger.touchEpoch(index);
-  return { index, isNew: true };
+  return index;
 }
 
 /**
  * The folder came back under another UIDVALIDITY: its messages are assigned to settled records before any
  * pending message may claim one, or a pending twin would take the copy of a settled one.
+ * @returns whether there was anything to assign
  */
 export async function rebind(
   ledger: Ledger,
@@ -132,7 +136,8 @@ export async function rebind(
   epoch: number,
   digests: KeyedDigests,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<boolean> {
+  if (epoch === 0) return false;
   const homeless = new Map<string, number[]>();
   for (let index = 0; index < ledger.length; index++) {
     const record = ledger.record(index);
@@ -140,10 +145,14 @@ export async function rebind(
     if (hasCopy && record.epoch !== epoch)
       homeless.set(record.fingerprint, [...(homeless.get(record.fingerprint) ?? []), index]);
   }
-  if (homeless.size === 0) return;
+  if (homeless.size === 0) return false;
   for (const { uid } of await target.scan(1 as ImapUid, null, signal)) {
+    // An attempt that was cut in the middle of this has bound some already.
+    if (ledger.holder(epoch, uid) !== undefined) continue;
+    signal.throwIfAborted();
     const bytes = await target.read(uid, signal);
     const index = bytes === null ? undefined : homeless.get(digests.fingerprint(bytes))?.shift();
     if (index !== undefined) ledger.amend(index, { uid, epoch });
   }
+  return true;
 }

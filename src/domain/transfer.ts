@@ -4,7 +4,7 @@ import { Delivery } from './delivery.ts';
 import { keyedDigests } from './fingerprint.ts';
 import { Ledger, type Pending } from './ledger.ts';
 import type { Progress } from './migration.ts';
-import type { SourceEntry, SourceSession, TargetSession } from './ports.ts';
+import type { SourceSession, TargetSession } from './ports.ts';
 import { RateMeter } from './rate.ts';
 import { receive } from './receive.ts';
 import { resolveIntents } from './resolve.ts';
@@ -36,7 +36,7 @@ export async function transfer(context: TransferContext): Promise<TransferResult
   const digests = keyedDigests(context.journal.snapshot.digestKey);
   const ledger = new Ledger(context.journal, digests, new RateMeter(context.clock.monotonic));
   let unsettled = !context.journal.snapshot.cleanEnd;
-  const memory: RunMemory = { proven: new Set(), deletions: new Deletions() };
+  const memory: RunMemory = { proven: new Set(), deletions: new Deletions(), deferred: new Set() };
   for (let fruitless = 0; ; ) {
     const before = ledger.length;
     try {
@@ -63,6 +63,8 @@ interface RunMemory {
   /** Records whose copy was read in this run and found equal. */
   proven: Set<number>;
   deletions: Deletions;
+  /** UIDL digests of messages left for the last session. */
+  deferred: Set<string>;
 }
 
 function isStop({ journal, shutdown }: TransferContext): boolean {
@@ -132,10 +134,13 @@ async function move(
   target: TargetSession,
 ): Promise<boolean> {
   const { journal, clock } = context;
+  const leaving = AbortSignal.any([journal.lost, journal.stopRequested, context.shutdown]);
   const listing = await source.list(journal.lost);
-  const { index: epoch, isNew } = epochOf(ledger, target);
+  const epoch = epochOf(ledger, target);
   const digests = keyedDigests(journal.snapshot.digestKey);
-  if (isNew) await rebind(ledger, target, epoch, digests, journal.lost);
+  // Until the epoch has a mark nothing of it is accounted for: an attempt may have been cut in the middle of this.
+  if (ledger.epochs[epoch]?.mark === null && (await rebind(ledger, target, epoch, digests, leaving)))
+    memory.proven.clear();
   let pending = ledger.plan(listing, epoch);
   confirmByListing(ledger, digests, listing, memory.deletions);
   // People see the total before the first message is over.
@@ -143,32 +148,43 @@ async function move(
   const stock = await Stock.take(ledger, target, epoch, {
     includeEarlier: context.options.deduplicate === 'destination' && !journal.snapshot.passComplete,
     unsettled: unsettled && pending.length > 0,
-    settle: () =>
-      clock.sleep(context.settleMs, AbortSignal.any([journal.lost, journal.stopRequested, context.shutdown])),
+    settle: () => clock.sleep(context.settleMs, leaving),
     signal: journal.lost,
   });
   const attempt = new Attempt({ context, ledger, source, target, epoch, stock, proven: memory.proven });
-  pending = await resolveIntents(attempt, pending);
+  pending = await resolveIntents(attempt, pending, listing);
   const deletes = context.options.sourceDeletion.policy === 'delete';
-  const part = deletes ? pending.slice(0, DELETING_SESSION) : pending;
-  await deliver(attempt, part, listing);
+  const strays = ledger.drifted(pending, listing.length);
+  const firm = pending.filter(({ uidlDigest }) => !memory.deferred.has(uidlDigest));
+  const isLast = !deletes || firm.length <= DELETING_SESSION;
+  const deferred = await deliver(attempt, isLast ? pending : firm.slice(0, DELETING_SESSION), strays, isLast);
+  for (const { uidlDigest } of deferred) memory.deferred.add(uidlDigest);
   attempt.assertGoesOn();
   const looked = deletes ? await deleteMoved(attempt, listing, memory.deletions, DELETING_SESSION) : 0;
-  if (part.length < pending.length || looked === DELETING_SESSION) return true;
+  if (!isLast || looked === DELETING_SESSION) return true;
   if (unsettled) await reportTwins(attempt, listing);
   stock.passEnded((await target.refresh(journal.lost)).uidNext);
   await ledger.flush();
   return false;
 }
 
-async function deliver(attempt: Attempt, pending: readonly Pending[], listing: SourceEntry[]): Promise<void> {
-  const strays = attempt.ledger.drifted(pending, listing.length);
+/** @returns what is left for the last session: messages whose copy the destination seems to have altered */
+async function deliver(
+  attempt: Attempt,
+  pending: readonly Pending[],
+  strays: Map<string, number[]>,
+  isLast: boolean,
+): Promise<Pending[]> {
   const delivery = new Delivery(attempt);
-  const receiving = receive(attempt, pending, strays, delivery).finally(() => delivery.end());
+  const receiving = (async () => {
+    const deferred = await receive(attempt, pending, strays, delivery, 'defer');
+    return isLast && deferred.length > 0 ? receive(attempt, deferred, strays, delivery, 'claim') : deferred;
+  })().finally(() => delivery.end());
   const [received, delivered] = await Promise.allSettled([receiving, delivery.run()]);
-  const verified = await Promise.allSettled([attempt.verifier.finish()]);
+  const [verified] = await Promise.allSettled([attempt.verifier.finish()]);
   await attempt.ledger.flush();
   // The first cause is the destination's where both ended: its failure halts the reading.
-  for (const result of [delivered, ...verified, received])
-    if (result.status === 'rejected') throw result.reason;
+  for (const result of [delivered, verified]) if (result.status === 'rejected') throw result.reason;
+  if (received.status === 'rejected') throw received.reason;
+  return received.value;
 }

@@ -17,6 +17,8 @@ export async function reportTwins(attempt: Attempt, listing: readonly SourceEntr
     else ours.set(key, [...(ours.get(key) ?? []), found]);
   }
   for (const late of others) {
+    attempt.assertGoesOn();
+    if (!ours.has(nomination(late.header))) continue;
     const digest = await digestOf(attempt, late);
     for (const copy of ours.get(nomination(late.header)) ?? []) {
       if (digest === null || digest !== (await digestOf(attempt, copy))) continue;

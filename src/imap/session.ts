@@ -31,7 +31,9 @@ export class ImapSession implements TargetSession {
     this.literal8 = client.capabilities.has('BINARY');
     this.#closeMs = login.timeouts.closeMs;
     this.#control = facts.control;
-    this.#lanes = new Lanes((signal) => connect(login, signal), LANES);
+    // Without both, each append must be found by a look at the folder, and several at once would find each other's.
+    const told = this.multiAppend || client.capabilities.has('UIDPLUS');
+    this.#lanes = new Lanes((signal) => connect(login, signal), told ? LANES : 1);
     this.#context = {
       lanes: this.#lanes,
       wire: facts.name.wire,
