@@ -4,6 +4,7 @@ import type { Clock } from '../../src/domain/clock.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
 import { DEFAULT_OPTIONS, type MigrationOptions } from '../../src/domain/migration.ts';
 import { transfer } from '../../src/domain/transfer.ts';
+import { endOfTransfer } from '../../src/domain/verdict.ts';
 import { contextOf, lost, memoryClock, type World, world } from '../support/memory.ts';
 import { Random } from '../support/random.ts';
 
@@ -62,14 +63,7 @@ async function runWithFault(place: Place, random: Random, spare: boolean): Promi
   if (next() < 0.3) place.target.loseNextAnswer = random.pick(['stored', 'notStored', 'late'] as const);
   try {
     const result = await transfer(context);
-    await context.journal.end({
-      state: 'completed',
-      stateReason: null,
-      nextRunAt: null,
-      error: null,
-      progress: null,
-      passComplete: result.kind === 'complete',
-    });
+    await context.journal.end(endOfTransfer(result, context.journal.wanted));
     return true;
   } catch (error) {
     assert.ok(error instanceof BridgeError || error instanceof Killed, String(error));

@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { TransferContext } from '../../src/domain/attempt.ts';
 import { DEFAULT_OPTIONS, type MigrationOptions } from '../../src/domain/migration.ts';
-import { transfer } from '../../src/domain/transfer.ts';
-import { contextOf, lost, type World, world } from '../support/memory.ts';
+import { lost, runTransfer, type World, world } from '../support/memory.ts';
 
 const NOW = Date.UTC(2026, 0, 1);
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -20,17 +19,7 @@ function deleting(minAgeDays = 0): MigrationOptions {
 }
 
 async function run(place: World, overrides: Partial<TransferContext> = {}) {
-  const context = contextOf(place, { options: deleting(), ...overrides });
-  const result = await transfer(context);
-  const end = {
-    state: 'completed' as const,
-    stateReason: null,
-    nextRunAt: null,
-    error: null,
-    progress: null,
-  };
-  await context.journal.end({ ...end, passComplete: result.kind === 'complete' });
-  return result.progress.messages;
+  return (await runTransfer(place, { options: deleting(), ...overrides })).progress.messages;
 }
 
 const left = (place: World) => place.source.messages.map(({ uidl }) => uidl);

@@ -4,8 +4,7 @@ import { setImmediate as tick } from 'node:timers/promises';
 import type { TransferContext } from '../../src/domain/attempt.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
 import { DEFAULT_OPTIONS, type MigrationOptions } from '../../src/domain/migration.ts';
-import { transfer } from '../../src/domain/transfer.ts';
-import { contextOf, lost, memoryClock, type World, world } from '../support/memory.ts';
+import { lost, memoryClock, runTransfer, type World, world } from '../support/memory.ts';
 import { Random } from '../support/random.ts';
 
 function mail(n: number | string): Buffer {
@@ -19,17 +18,7 @@ function deleting(minAgeDays: number): MigrationOptions {
 }
 
 async function run(place: World, overrides: Partial<TransferContext> = {}) {
-  const context = contextOf(place, overrides);
-  const result = await transfer(context);
-  const end = {
-    state: 'completed' as const,
-    stateReason: null,
-    nextRunAt: null,
-    error: null,
-    progress: null,
-  };
-  await context.journal.end({ ...end, passComplete: result.kind === 'complete' });
-  return result.progress.messages;
+  return (await runTransfer(place, overrides)).progress.messages;
 }
 
 /** Throws at the `at`-th step of a name, once. */

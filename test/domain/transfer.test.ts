@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { TransferContext } from '../../src/domain/attempt.ts';
 import { SharedBudget } from '../../src/domain/budget.ts';
 import { BridgeError } from '../../src/domain/errors.ts';
 import { DEFAULT_OPTIONS } from '../../src/domain/migration.ts';
 import { transfer } from '../../src/domain/transfer.ts';
-import { contextOf, lost, memoryClock, type World, world } from '../support/memory.ts';
+import { contextOf, lost, memoryClock, runTransfer, type World, world } from '../support/memory.ts';
 
 function mail(n: number, body = `body ${n}`): Buffer {
   return Buffer.from(
@@ -15,20 +14,6 @@ function mail(n: number, body = `body ${n}`): Buffer {
 }
 
 const mails = (count: number) => Array.from({ length: count }, (_, n) => mail(n));
-
-async function run(world: World, overrides: Partial<TransferContext> = {}) {
-  const context = contextOf(world, overrides);
-  const result = await transfer(context);
-  await context.journal.end({
-    state: 'completed',
-    stateReason: null,
-    nextRunAt: null,
-    error: null,
-    progress: null,
-    passComplete: result.kind === 'complete',
-  });
-  return result;
-}
 
 /** Every source message is in the destination exactly once, and the journal agrees with it. */
 function assertExactlyOnce({ source, target, journal }: World): void {
@@ -44,7 +29,7 @@ function assertExactlyOnce({ source, target, journal }: World): void {
 describe('transfer', () => {
   it('moves a mailbox in the order of the source', async () => {
     const place = world(mails(1000));
-    const result = await run(place);
+    const result = await runTransfer(place);
     assert.equal(result.kind, 'complete');
     assert.deepEqual(
       place.target.stored.map(({ bytes }) => bytes),
@@ -59,16 +44,16 @@ describe('transfer', () => {
 
   it('adds nothing the second time', async () => {
     const place = world(mails(50));
-    await run(place);
-    await run(place);
+    await runTransfer(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
   it('adds what is new, and only that', async () => {
     const place = world(mails(50));
-    await run(place);
+    await runTransfer(place);
     place.source.messages.push({ uidl: 'later', bytes: mail(99) });
-    await run(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
@@ -77,7 +62,7 @@ describe('transfer', () => {
     place.target.put(mail(7));
     place.target.put(mail(8));
     place.target.put(mail(1234));
-    const { progress } = await run(place);
+    const { progress } = await runTransfer(place);
     assert.equal(progress.messages.alreadyPresent, 2);
     assert.equal(progress.messages.copied, 48);
     assert.equal(place.target.stored.length, 51);
@@ -86,7 +71,7 @@ describe('transfer', () => {
   it('tells equal headers with other bodies apart', async () => {
     const place = world([mail(1, 'aaaa'), mail(1, 'bbbb'), mail(1, 'aaaa')]);
     place.target.put(mail(1, 'bbbb'));
-    const { progress } = await run(place);
+    const { progress } = await runTransfer(place);
     assert.equal(progress.messages.alreadyPresent, 1);
     assertExactlyOnce(place);
   });
@@ -96,7 +81,7 @@ describe('transfer', () => {
       const place = world(mails(300));
       place.target.loseNextAnswer = stored;
       const clock = memoryClock();
-      await run(place, { clock });
+      await runTransfer(place, { clock });
       assertExactlyOnce(place);
       assert.ok(clock.slept.includes(10_000), 'absence is believed only after the settle time');
     });
@@ -106,7 +91,7 @@ describe('transfer', () => {
     place.target.multiAppend = false;
     place.target.uidPlus = false;
     place.target.loseNextAnswer = 'stored';
-    await run(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
@@ -114,7 +99,7 @@ describe('transfer', () => {
     const place = world(mails(200));
     const culprit = mail(77).toString('latin1');
     place.target.refuse = ({ bytes }) => (bytes.toString('latin1') === culprit ? 'bad header' : null);
-    const result = await run(place);
+    const result = await runTransfer(place);
     assert.ok(result.kind === 'complete' && result.failed === 1);
     assert.equal(place.target.stored.length, 199);
     const subjects = place.target.stored.map(({ bytes }) => bytes.toString('latin1'));
@@ -131,7 +116,7 @@ describe('transfer', () => {
   it('repairs what the destination refuses as it is, and records it', async () => {
     const place = world([mail(1), Buffer.from('Subject: bare\n\nlf\n'), mail(2)]);
     place.target.refuse = ({ bytes }) => (/[^\r]\n/.test(bytes.toString('latin1')) ? 'bare newline' : null);
-    const { progress } = await run(place);
+    const { progress } = await runTransfer(place);
     assert.equal(progress.messages.repaired, 1);
     assert.equal(progress.messages.copied, 3);
     assert.equal(place.target.stored[1]?.bytes.toString(), 'Subject: bare\r\n\r\nlf\r\n');
@@ -142,7 +127,7 @@ describe('transfer', () => {
     const place = world([mail(1), Buffer.from('Subject: nul\r\n\r\n\0\0\r\n')]);
     place.target.alter = (bytes) => Buffer.from(bytes.toString('latin1').replaceAll('\0', '\x80'), 'latin1');
     const options = { ...DEFAULT_OPTIONS, verify: 'digest' as const };
-    const { progress } = await run(place, { options });
+    const { progress } = await runTransfer(place, { options });
     assert.equal(progress.messages.altered, 1);
     assert.equal(progress.messages.copied, 2);
   });
@@ -150,13 +135,13 @@ describe('transfer', () => {
   it('fails a message that the source does not hand out, and takes it on retry', async () => {
     const place = world(mails(20));
     place.source.refuse.add('uidl-3');
-    const first = await run(place);
+    const first = await runTransfer(place);
     assert.ok(first.kind === 'complete' && first.failed === 1);
     place.source.refuse.clear();
-    await run(place);
+    await runTransfer(place);
     assert.equal(place.target.stored.length, 19, 'failed stays settled until a retry');
     place.journal.retryFailed = true;
-    const last = await run(place);
+    const last = await runTransfer(place);
     assert.ok(last.kind === 'complete' && last.failed === 0);
     assertExactlyOnce(place);
     assert.equal(place.journal.details.size, 0);
@@ -175,7 +160,7 @@ describe('transfer', () => {
     assert.equal(place.journal.settled.length, place.target.stored.length);
     assert.ok(place.target.stored.length < 1000);
     assert.equal(place.journal.intents.length, 0);
-    await run(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
@@ -185,7 +170,7 @@ describe('transfer', () => {
       if (name === 'source.list') throw new BridgeError('timeout', { side: 'source', detail: 'quiet' });
     };
     await assert.rejects(
-      run(place),
+      runTransfer(place),
       (error: BridgeError) => error.code === 'timeout' && error.detail === 'quiet',
     );
     assert.equal(place.source.sessions, 3);
@@ -199,10 +184,10 @@ describe('transfer', () => {
         if (name === 'target.ok' && ++oks >= 4) throw lost('destination');
         if (name === 'target.open' && oks >= 4) throw new BridgeError('unreachable', { side: 'destination' });
       };
-      await assert.rejects(run(place), BridgeError);
+      await assert.rejects(runTransfer(place), BridgeError);
       place.target.step = () => {};
       place.journal.forget(forgotten);
-      await run(place);
+      await runTransfer(place);
       assertExactlyOnce(place);
     }
   });
@@ -220,10 +205,10 @@ describe('transfer', () => {
       if (name === 'source.retr' && ++retrieved > 200)
         throw new BridgeError('unreachable', { side: 'source' });
     };
-    await assert.rejects(run(place), BridgeError);
+    await assert.rejects(runTransfer(place), BridgeError);
     assert.equal(place.target.stored.length, 201);
     place.source.step = () => {};
-    await run(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
@@ -236,7 +221,7 @@ describe('transfer', () => {
       late = true;
       place.target.put(mail(4));
     };
-    await run(place);
+    await runTransfer(place);
     const duplicates = [...place.journal.details.values()].filter(
       ({ reason }) => reason?.code === 'duplicate',
     );
@@ -246,35 +231,35 @@ describe('transfer', () => {
 
   it('assigns copies to settled records first when UIDVALIDITY changed', async () => {
     const place = world([mail(1), mail(2), mail(3)]);
-    await run(place);
+    await runTransfer(place);
     place.target.uidValidity = 8;
     place.source.messages.unshift({ uidl: 'twin', bytes: mail(2) });
-    await run(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
   it('takes records over when the server gave all messages new UIDLs', async () => {
     const place = world(mails(30));
-    await run(place);
+    await runTransfer(place);
     for (const message of place.source.messages) message.uidl = `new-${message.uidl}`;
     place.source.messages.push({ uidl: 'later', bytes: mail(99) });
-    await run(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
   it('does not believe a UIDL that stands for other mail now', async () => {
     const place = world(mails(3));
-    await run(place);
+    await runTransfer(place);
     place.source.messages[1] = { uidl: 'uidl-1', bytes: mail(500, 'longer than before') };
-    await run(place);
+    await runTransfer(place);
     assert.equal(place.target.stored.length, 4);
   });
 
   it('settles messages that share one UIDL each by itself', async () => {
     const place = world(mails(4));
     for (const message of place.source.messages) message.uidl = 'same';
-    await run(place);
-    await run(place);
+    await runTransfer(place);
+    await runTransfer(place);
     assertExactlyOnce(place);
   });
 
@@ -285,7 +270,7 @@ describe('transfer', () => {
     place.target.step = (name) => {
       if (name === 'target.scan' && ++scans === 2) place.target.stored.splice(3, 2);
     };
-    await run(place);
+    await runTransfer(place);
     assert.equal(place.target.stored.length, 8);
     assert.equal(place.journal.settled.length, 10);
   });
@@ -297,7 +282,7 @@ describe('transfer', () => {
       if (name === 'target.read') throw new BridgeError('unreachable', { side: 'destination' });
     };
     const budget = new SharedBudget(100_000);
-    await assert.rejects(run(place, { budget }), BridgeError);
+    await assert.rejects(runTransfer(place, { budget }), BridgeError);
     assert.equal(budget.used, 0);
   });
 
@@ -305,7 +290,7 @@ describe('transfer', () => {
     const big = mail(5, 'x'.repeat(50_000));
     const place = world([...mails(100), big, ...mails(100).map((each) => Buffer.concat([each, each]))]);
     const budget = new SharedBudget(2_000);
-    await run(place, { budget });
+    await runTransfer(place, { budget });
     assertExactlyOnce(place);
     assert.equal(budget.used, 0);
   });

@@ -31,6 +31,8 @@ import type {
   Upload,
   Wanted,
 } from '../../src/domain/ports.ts';
+import { type TransferResult, transfer } from '../../src/domain/transfer.ts';
+import { endOfTransfer } from '../../src/domain/verdict.ts';
 
 /** A named point at which a test may do anything, a fault above all. */
 export type Step = (name: string) => void | Promise<void>;
@@ -370,4 +372,15 @@ export function contextOf(world: World, overrides: Partial<TransferContext> = {}
     shutdown: new AbortController().signal,
     ...overrides,
   };
+}
+
+/** One run to its end, and that end written down. */
+export async function runTransfer(
+  place: World,
+  overrides: Partial<TransferContext> = {},
+): Promise<TransferResult> {
+  const context = contextOf(place, overrides);
+  const result = await transfer(context);
+  await context.journal.end(endOfTransfer(result, context.journal.wanted));
+  return result;
 }
