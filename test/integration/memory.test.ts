@@ -21,7 +21,7 @@ it('one worker with 8 mailboxes at once stays under 250 MB', async () => {
   await using service = await Service.start({ redisUrl: redis.url });
   const users = Array.from({ length: MAILBOXES }, (_, n) => `user${n}`);
   for (const [n, user] of users.entries())
-    await from.deliver(user, [hugeMessage(5 << 20), ...variedMailbox(400, n)]);
+    await from.deliver(user, [hugeMessage(2 << 20), ...variedMailbox(400, n)]);
   const created = await Promise.all(users.map((user) => service.create(migrationBody(from, to, user))));
   const ended = await Promise.all(created.map(({ id }) => service.ended(id, 120_000)));
   for (const { state, progress } of ended) {
