@@ -1,6 +1,6 @@
 import type { Piece, Reader } from './tap.ts';
 
-const LITERAL = /~?\{(\d+)\+?\}\r\n$/;
+const LITERAL = /~?\{(\d+)(\+?)\}\r\n$/;
 const CRLF = '\r\n';
 
 /** Which step the beginning of a command is. */
@@ -26,9 +26,10 @@ export function imapReader(): Reader {
 
 function clientSide(appends: Set<string>): (chunk: Buffer) => Piece[] {
   let held: Buffer = Buffer.alloc(0);
-  let literal: number | null = null;
+  let literal: { length: number; waits: boolean } | null = null;
   let literals = 0;
   let inCommand = false;
+  let tag = '';
 
   const line = (): Piece | null => {
     const end = held.indexOf(CRLF) + CRLF.length;
@@ -37,10 +38,13 @@ function clientSide(appends: Set<string>): (chunk: Buffer) => Piece[] {
     const text = bytes.toString('latin1');
     const announced = LITERAL.exec(text);
     const before = inCommand ? undefined : stepOf(text);
-    if (before === 'append-announced') appends.add(text.split(' ')[0] ?? '');
-    if (!inCommand) literals = 0;
+    if (!inCommand) {
+      literals = 0;
+      tag = text.split(' ')[0] ?? '';
+    }
+    if (before === 'append-announced') appends.add(tag);
     inCommand = announced !== null;
-    literal = announced === null ? null : Number(announced[1]);
+    literal = announced === null ? null : { length: Number(announced[1]), waits: announced[2] === '' };
     held = held.subarray(end);
     return before === undefined ? { bytes } : { bytes, before };
   };
@@ -61,8 +65,13 @@ function clientSide(appends: Set<string>): (chunk: Buffer) => Piece[] {
   return (chunk) => {
     held = Buffer.concat([held, chunk]);
     const pieces: Piece[] = [];
+    // Refused before its `+`: the octets do not come.
+    if (literal?.waits === true && !appends.has(tag)) {
+      literal = null;
+      inCommand = false;
+    }
     for (;;) {
-      const next = literal === null ? line() : octets(literal);
+      const next = literal === null ? line() : octets(literal.length);
       if (next === null) return pieces;
       pieces.push(...(Array.isArray(next) ? next : [next]));
     }

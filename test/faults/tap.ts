@@ -17,6 +17,12 @@ export interface Reader {
 /** Asked at each step; what comes behind waits. False: the piece is not forwarded, nor anything after it. */
 export type Gate = (step: string, link: Link) => Promise<boolean> | true;
 
+/** Changes what is forwarded, as a server of another kind would. */
+export interface Edit {
+  toServer?: (bytes: Buffer) => Buffer;
+  toClient?: (bytes: Buffer) => Buffer;
+}
+
 export interface TapOptions {
   /** Port on 127.0.0.1. */
   target: number;
@@ -31,6 +37,8 @@ export interface TapOptions {
 export class Tap {
   /** Where new connections go. */
   target: number;
+  /** For new connections. */
+  edit: Edit = {};
   readonly links = new Set<Link>();
   readonly #options: TapOptions;
   readonly #server: Server;
@@ -66,10 +74,19 @@ export class Tap {
 
   #accept(client: Socket): void {
     const { reader, gate } = this.#options;
-    const link = new Link(client, reader(), gate);
+    const link = new Link(client, edited(reader(), this.edit), gate);
     this.links.add(link);
     void link.run(() => this.target).finally(() => this.links.delete(link));
   }
+}
+
+function edited(reader: Reader, { toServer, toClient }: Edit): Reader {
+  const each = (pieces: Piece[], edit: Edit['toServer']) =>
+    edit === undefined ? pieces : pieces.map((piece) => ({ ...piece, bytes: edit(piece.bytes) }));
+  return {
+    toServer: (chunk) => each(reader.toServer(chunk), toServer),
+    toClient: (chunk) => each(reader.toClient(chunk), toClient),
+  };
 }
 
 /** One connection through a tap. */
@@ -94,7 +111,7 @@ export class Link {
   /** RST to both sides; what is held is gone. Idempotent. */
   reset(): void {
     this.#isCut = true;
-    for (const socket of [this.client, this.#server]) if (socket?.destroyed === false) socket.resetAndDestroy();
+    for (const socket of [this.client, this.#server]) if (socket?.destroyed === false) reset(socket);
   }
 
   async run(target: () => number): Promise<void> {
@@ -131,4 +148,10 @@ export class Link {
     const verdict = this.#gate(step, this);
     return (verdict === true || (await verdict)) && !this.#isCut;
   }
+}
+
+/** A socket that is being shut down takes no reset: libuv refuses it, and node would wait for it at its end for ever. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
 }
