@@ -1,4 +1,6 @@
+import type { Migration } from '../../src/domain/migration.ts';
 import { isEnded } from '../../src/domain/state.ts';
+import { until } from '../support/net.ts';
 import { Random } from '../support/random.ts';
 import { assertExact } from './compare.ts';
 import { type Afterwards, FAULTS, type Fault } from './faults.ts';
@@ -31,7 +33,7 @@ export function blowsOf(seed: number): Blow[] {
       // What a replica that took over was told stands in another file: it is not cut back, nor replaced again.
       .filter(({ spoils }) => spoils !== true || blows.length === 0)
       .filter(({ name }) => name !== 'redis-crash' || blows.every(({ fault }) => fault.spoils !== true));
-    blows.push({ step, nth: random.int(1, step.nth + 1), fault: random.pick(fitting) });
+    blows.push({ step, nth: random.int(1, step.nth), fault: random.pick(fitting) });
   }
   return blows;
 }
@@ -62,48 +64,49 @@ export async function randomRound(world: World, seed: number): Promise<RoundRepo
   }
 }
 
+/** Each strikes when its step comes, whichever is first; one at a time. */
 async function strikeAll(round: Round, blows: readonly Blow[]): Promise<number> {
   const afterwards: Afterwards[] = [];
+  const reached: { blow: Blow; held: Held }[] = [];
+  let isStriking = false;
+  let isOver = false;
   let struck = 0;
-  for (const blow of blows) {
-    const reached = expect(round, blow);
-    if (struck === 0 && blow === blows[0]) void round.start();
-    const held = await reached;
-    if (held === null) continue;
-    struck += 1;
-    const after = await blow.fault.strike(round, held);
+  const expect = (blow: Blow, nth: number): void => {
+    void round.world.arm(blow.step.name, { nth }).then((held) => {
+      const { worker } = held.seat;
+      // What a dead or frozen worker sent before is on its way all the same.
+      const isMoot = isStriking || reached.length > 0 || !worker.isAlive || worker.isFrozen;
+      if (isOver || isMoot) held.go();
+      else reached.push({ blow, held });
+      if (isMoot && !isOver) expect(blow, 1);
+    });
+  };
+  for (const blow of blows) expect(blow, blow.nth);
+  const first = round.start();
+  await Promise.race([first, until(() => reached.length > 0, { what: 'a step', timeoutMs: 30_000 })]);
+  for (;;) {
+    const done = (now: Migration | null) => now !== null && isDone(now.state) && round.isQuiet;
+    await round.until(
+      (now) => reached.length > 0 || done(now),
+      'the round to end',
+      () => persist(round),
+    );
+    const next = reached[0];
+    if (next === undefined) break;
+    isStriking = true;
+    const after = await next.blow.fault.strike(round, next.held);
     if (after !== undefined) afterwards.push(after);
+    struck += 1;
+    reached.shift();
+    isStriking = false;
   }
-  await round.until(
-    (now) => now !== null && isOver(now.state) && round.isQuiet,
-    'the round to end',
-    () => persist(round),
-  );
+  isOver = true;
   for (const after of afterwards) await after();
   await round.ended();
   return struck;
 }
 
-/** Null: the migration ended without coming there. */
-async function expect(round: Round, { step, nth }: Blow): Promise<Held | null> {
-  let held: Held | null = null;
-  let isLate = false;
-  void round.world.arm(step.name, { nth }).then((reached) => {
-    // What a dead or frozen worker sent before is on its way all the same.
-    const { worker } = reached.seat;
-    if (isLate || !worker.isAlive || worker.isFrozen) reached.go();
-    else held = reached;
-  });
-  await round.until(
-    (now) => held !== null || (now !== null && isOver(now.state) && round.isQuiet),
-    step.name,
-    () => persist(round),
-  );
-  isLate = held === null;
-  return held;
-}
-
-function isOver(state: Parameters<typeof isEnded>[0]): boolean {
+function isDone(state: Parameters<typeof isEnded>[0]): boolean {
   return isEnded(state) && state !== 'canceled';
 }
 

@@ -16,6 +16,7 @@ export class Standby {
   readonly #world: World;
   readonly #link: Tap;
   readonly #replica: RedisServer;
+  #isBehind = false;
 
   private constructor(world: World, link: Tap, replica: RedisServer) {
     this.#world = world;
@@ -34,12 +35,14 @@ export class Standby {
    * replication id. The replica misses all from one of the first intents on, by the seed; perhaps from the claim.
    */
   static async begin(world: World, seed: number): Promise<void> {
-    let isBehind = false;
     const never = new Promise<boolean>(() => {});
-    const gate = () => (isBehind ? never : (true as const));
+    let standby: Standby | null = null;
+    const gate = () => (standby !== null && standby.#isBehind ? never : (true as const));
     const link = await Tap.open({ target: world.redis.port, reader: raw, gate });
     const replica = await startOwnRedis('--replicaof', '127.0.0.1', `${link.port}`);
-    standbys.set(world, new Standby(world, link, replica));
+    const own = new Standby(world, link, replica);
+    standby = own;
+    standbys.set(world, own);
     await ask(replica, (client) =>
       until(async () => /master_link_status:up/.test(await client.info('replication')), {
         what: 'the replica to be in step',
@@ -48,15 +51,16 @@ export class Standby {
     const intents = seed % 4;
     const behind = intents === 0 ? 'redis:claim-sent' : 'redis:intent-commit-sent';
     void world.arm(behind, { nth: Math.max(1, intents) }).then(async (held) => {
-      // The migration itself it must know.
-      await world.store.redis.wait(1, 5_000);
-      isBehind = true;
+      // The migration itself it must know. Where the takeover comes first, that one waits for it.
+      const isKnown = await world.store.redis.wait(1, 5_000).catch(() => null);
+      if (isKnown !== null) own.#isBehind = true;
       held.go();
     });
   }
 
   /** It is the master now for all but these seats; the old master knows nothing of it. */
   async takeOver(staying: readonly Seat[]): Promise<void> {
+    if (!this.#isBehind) await this.#world.store.redis.wait(1, 5_000);
     await ask(this.#replica, (client) => client.replicaof('NO', 'ONE'));
     await this.#link.close();
     await this.#world.promote(this.#replica, staying);

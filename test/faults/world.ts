@@ -75,7 +75,7 @@ export class Seat {
   }
 }
 
-const SEATS = 3;
+const SEATS = 4;
 
 /** Servers, taps and workers for one round after the other. The Dovecot is shared, with users of its own. */
 export class World implements AsyncDisposable {
