@@ -36,12 +36,12 @@ export class Standby {
    */
   static async begin(world: World, seed: number): Promise<void> {
     const never = new Promise<boolean>(() => {});
-    let standby: Standby | null = null;
-    const gate = () => (standby !== null && standby.#isBehind ? never : (true as const));
+    let isShut = () => false;
+    const gate = () => (isShut() ? never : (true as const));
     const link = await Tap.open({ target: world.redis.port, reader: raw, gate });
     const replica = await startOwnRedis('--replicaof', '127.0.0.1', `${link.port}`);
     const own = new Standby(world, link, replica);
-    standby = own;
+    isShut = () => own.#isBehind;
     standbys.set(world, own);
     await ask(replica, (client) =>
       until(async () => /master_link_status:up/.test(await client.info('replication')), {
